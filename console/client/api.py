@@ -1,0 +1,259 @@
+"""The one door for front ends: profiles, engines, runs and live sessions, as protocols.
+
+The real ones are in this package's other modules; tests and the demo give scripted ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from console.core.models import GpuReading
+from console.core.profile import Profile
+from console.protocol import Happened, History, Pushed, RunInfo
+
+__all__ = [
+    "Backend",
+    "ChatDelta",
+    "ChatMessage",
+    "ChatOptions",
+    "FitSummary",
+    "InstallProgress",
+    "LaunchPlan",
+    "LogPage",
+    "LogReader",
+    "Lost",
+    "MachineInfo",
+    "ProfileEntry",
+    "ProfileProblem",
+    "Session",
+    "Suitability",
+    "Update",
+]
+
+
+class Info(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the records here."""
+
+
+class Suitability(Info, frozen=True, kw_only=True):
+    """How well a profile suits this machine."""
+
+    rank: int
+    """0 fits this machine, 1 fits with a change, 2 cannot be told, 3 does not fit."""
+    text: str
+    """For example `fits: 4 × H200`, `needs 8 × H100, found none`."""
+
+
+class FitSummary(Info, frozen=True, kw_only=True):
+    """Memory of one GPU under a profile, in GiB. `None` is unknown; `basis` says where each figure is from."""
+
+    weights_gib_per_gpu: float | None = None
+    kv_gib_per_gpu: float | None = None
+    reserve_gib_per_gpu: float | None = None
+    total_gib_per_gpu: float | None = None
+    kv_bytes_per_token: float | None = None
+    kv_tokens: int | None = None
+    verdict: str = "unknown"
+    """`fits`, `tight`, `does not fit` or `unknown`."""
+    basis: tuple[str, ...] = ()
+    """One derivation or source per line."""
+
+
+class ProfileEntry(Info, frozen=True, kw_only=True):
+    """One profile as the picker shows it."""
+
+    name: str
+    path: Path
+    origin: str
+    """`shipped`, `user`, or `user (replaces shipped)`."""
+    profile: Profile
+    suitability: Suitability
+    fit: FitSummary
+
+
+class ProfileProblem(Info, frozen=True, kw_only=True):
+    """A profile that could not be read; its name stays visible."""
+
+    name: str
+    path: Path
+    errors: tuple[str, ...]
+    """One line per mistake: file, key, what was found, what is allowed, the nearest known key."""
+
+
+class MachineInfo(Info, frozen=True, kw_only=True):
+    """What this machine has."""
+
+    gpus: tuple[GpuReading, ...] | None
+    gpu_error: str = ""
+    """Why there is no GPU figure: no driver, no library, version mismatch."""
+    driver_version: str = ""
+    cpu_count: int = 0
+    memory_total_bytes: int = 0
+
+
+class LaunchPlan(Info, frozen=True, kw_only=True):
+    """What a launch of a profile would do, before it is done."""
+
+    profile_name: str
+    profile: Profile
+    """With overrides applied."""
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    """What is added to the environment; secrets as `•••`."""
+    command_line: str
+    """`argv` and `env` as one would type it."""
+    engine_name: str | None
+    """`None` if an engine has to be installed first."""
+    engine_version: str | None
+    install_offer: str = ""
+    """The command that installs a fitting engine, for example `dsv4-console engine install --cpu`."""
+    warnings: tuple[str, ...] = ()
+
+
+class InstallProgress(Info, frozen=True, kw_only=True):
+    """One step of an engine's installation."""
+
+    step: str
+    """In words: `resolving`, `downloading torch 182 MiB`, `checking vllm --version`."""
+    fraction: float | None = None
+
+
+class ChatMessage(Info, frozen=True, kw_only=True):
+    """One turn of a conversation."""
+
+    role: str
+    """`system`, `user` or `assistant`."""
+    content: str
+
+
+class ChatOptions(Info, frozen=True, kw_only=True):
+    """Sampling and length; `None` leaves the choice to the server."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    extra: dict[str, Any] = {}
+    """Further request fields, for example `chat_template_kwargs`."""
+
+
+class ChatDelta(Info, frozen=True, kw_only=True):
+    """A piece of an answer. The last one has `done`."""
+
+    text: str = ""
+    reasoning: str = ""
+    done: bool = False
+    finish_reason: str | None = None
+    ttft_s: float | None = None
+    """Known from the first piece on."""
+    elapsed_s: float = 0.0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    error: str = ""
+    """What went wrong, for the operator; the answer so far stays."""
+
+
+class Lost(Info, frozen=True, kw_only=True):
+    """The supervisor's line closed."""
+
+    reason: str
+
+
+Update = History | Pushed | Happened | Lost
+
+
+class LogPage(Info, frozen=True, kw_only=True):
+    """Lines of the log, cleaned of control characters, and where reading goes on."""
+
+    lines: tuple[str, ...]
+    offset: int
+    """Byte offset after the last line."""
+    first_line: int
+    """Number of the first line, counted from 1."""
+
+
+class LogReader(Protocol):
+    """Reads a run's log from its start. Never blocks for new lines."""
+
+    def read(self, bytes_max: int = 262_144) -> LogPage:
+        """What came since the last call, at most `bytes_max` bytes; no lines if nothing did."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+class Session(Protocol):
+    """A live (or ended) run."""
+
+    @property
+    def run(self) -> RunInfo: ...
+
+    def updates(self) -> AsyncIterator[Update]:
+        """History first, then every snapshot and event; ends after `Lost`."""
+        ...
+
+    async def stop(self, drain_timeout_s: float | None = None) -> None:
+        """Ask the supervisor to stop the server and itself. Returns once accepted.
+
+        Raises:
+            console.core.errors.NotRunningError: nobody answers.
+        """
+        ...
+
+    async def restart(self, drain_timeout_s: float | None = None) -> None:
+        """Ask for a stop and a new start. Returns once accepted."""
+        ...
+
+    def log(self) -> LogReader: ...
+
+    def chat(self, messages: Sequence[ChatMessage], options: ChatOptions) -> AsyncIterator[ChatDelta]:
+        """Stream an answer. Closing the iterator stops the request. Errors arrive as a delta with `error`."""
+        ...
+
+    async def close(self) -> None:
+        """Detach. The server goes on."""
+        ...
+
+
+class Backend(Protocol):
+    """Everything a front end needs that is not one run."""
+
+    async def machine(self) -> MachineInfo: ...
+
+    async def profiles(self) -> tuple[tuple[ProfileEntry, ...], tuple[ProfileProblem, ...]]:
+        """Profiles, best suited to this machine first, and those that could not be read."""
+        ...
+
+    async def plan(self, name: str, overrides: Mapping[str, Any] | None = None) -> LaunchPlan:
+        """What a launch would do.
+
+        Raises:
+            console.core.errors.ProfileError: no such profile, or an override is wrong.
+            console.core.errors.EngineError: the engine asked for is not of the profile's versions.
+        """
+        ...
+
+    async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
+        """Install what `plan.install_offer` names and plan again. Cancelling leaves nothing half-made."""
+        ...
+
+    async def launch(self, plan: LaunchPlan) -> Session:
+        """Start a supervisor with this plan and attach to it.
+
+        Raises:
+            console.core.errors.ConsoleError: port taken, directory not writable, supervisor did not start.
+        """
+        ...
+
+    async def runs(self) -> tuple[RunInfo, ...]:
+        """Runs whose supervisor or server is alive, newest first."""
+        ...
+
+    async def attach(self, run_id: str) -> Session:
+        """Attach to a run that `runs` named."""
+        ...

@@ -1,0 +1,1 @@
+"""Everything that decides, as pure functions over frozen data: no clock, no files, no asyncio."""

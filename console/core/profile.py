@@ -1,0 +1,207 @@
+"""The profile: what a TOML file may say, as types. Field = type, bounds, vLLM flag and help in one place.
+
+`[serve]` fields carry the vLLM flag they become; everything else that vLLM takes goes through `[serve.extra]` by
+its own name, so a new vLLM flag never waits for a release of this program.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+__all__ = [
+    "CostSection",
+    "EngineKind",
+    "EngineSection",
+    "Evidence",
+    "HardwareSection",
+    "ModelSection",
+    "Profile",
+    "ProfileSection",
+    "RestartPolicy",
+    "ServeSection",
+    "SuperviseSection",
+]
+
+PositiveInt = Annotated[int, Meta(ge=1)]
+Ratio = Annotated[float, Meta(gt=0, le=1)]
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Base of all profile tables: an unknown key is an error."""
+
+
+class Evidence(StrEnum):
+    """Where a profile's claim to work comes from."""
+
+    MEASURED = "measured"
+    """Seen on this hardware by this program."""
+    RECIPE = "recipe"
+    """vLLM's own recipe for this hardware."""
+    REPORTED = "reported"
+    """Somebody else's report, named in `sources`."""
+    DERIVED = "derived"
+    """By arithmetic from published figures."""
+    UNVERIFIED = "unverified"
+    """Nobody is known to have run it."""
+
+
+class RestartPolicy(StrEnum):
+    """What happens after a crash."""
+
+    NEVER = "never"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
+
+
+class EngineKind(StrEnum):
+    """Which build of vLLM."""
+
+    CUDA = "cuda"
+    CPU = "cpu"
+
+
+class ProfileSection(Section, frozen=True, kw_only=True):
+    """`[profile]`: what it is and how far to trust it."""
+
+    title: str
+    description: str = ""
+    evidence: Evidence = Evidence.UNVERIFIED
+    sources: tuple[str, ...] = ()
+    prefer: str | None = None
+    """Name of a profile that serves the same need better."""
+    use: str = ""
+    """When to choose this one, in one sentence."""
+
+
+class HardwareSection(Section, frozen=True, kw_only=True):
+    """`[hardware]`: the machine it is for."""
+
+    gpu: str = "none"
+    """As NVML names it, without the vendor: `H100`, `H200`, `A100`; `none` for the CPU build."""
+    count: Annotated[int, Meta(ge=0, le=64)] = 0
+    memory_gib: Annotated[float, Meta(gt=0)] | None = None
+    """Memory of one GPU."""
+
+
+class ModelSection(Section, frozen=True, kw_only=True):
+    """`[model]`: the checkpoint."""
+
+    id: Annotated[str, Meta(min_length=1)]
+    """Hugging Face repository, local directory, or `generated:NAME` for a model made by this program."""
+    served_name: str | None = None
+    revision: str | None = None
+    precision: str = ""
+    """In words: `FP4 experts + FP8`."""
+    weights_gb: Annotated[float, Meta(gt=0)] | None = None
+    """Size on disk, 10⁹ bytes."""
+    architecture: str | None = None
+    """Which of the known architectures the fit arithmetic should use, for example `deepseek-v4-flash`."""
+
+
+def flag(name: str, help_text: str) -> Any:
+    """Metadata of one `[serve]` field: its vLLM flag and its help."""
+    return Meta(extra={"flag": name}, description=help_text)
+
+
+class ServeSection(Section, frozen=True, kw_only=True):
+    """`[serve]`: vLLM settings. Unset (`None`) leaves the choice to vLLM."""
+
+    host: Annotated[str, flag("--host", "address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535), flag("--port", "port to listen on")] = 8000
+    tensor_parallel_size: Annotated[
+        PositiveInt | None, flag("--tensor-parallel-size", "GPUs that share each layer")
+    ] = None
+    pipeline_parallel_size: Annotated[
+        PositiveInt | None, flag("--pipeline-parallel-size", "groups of layers on different GPUs")
+    ] = None
+    data_parallel_size: Annotated[
+        PositiveInt | None, flag("--data-parallel-size", "independent engines, each with its own KV cache")
+    ] = None
+    enable_expert_parallel: Annotated[
+        bool | None, flag("--enable-expert-parallel", "whole experts per GPU instead of slices of each")
+    ] = None
+    max_model_len: Annotated[
+        PositiveInt | str | None, flag("--max-model-len", "longest context in tokens; also 32k, auto")
+    ] = None
+    max_num_seqs: Annotated[PositiveInt | None, flag("--max-num-seqs", "requests that may run at the same time")] = (
+        None
+    )
+    max_num_batched_tokens: Annotated[
+        PositiveInt | None, flag("--max-num-batched-tokens", "tokens of one scheduler step")
+    ] = None
+    gpu_memory_utilization: Annotated[
+        Ratio | None, flag("--gpu-memory-utilization", "share of each GPU's memory that vLLM may take")
+    ] = None
+    num_gpu_blocks_override: Annotated[
+        PositiveInt | None, flag("--num-gpu-blocks-override", "KV cache blocks, in place of profiling")
+    ] = None
+    kv_cache_dtype: Annotated[str | None, flag("--kv-cache-dtype", "type of KV cache entries")] = None
+    block_size: Annotated[PositiveInt | None, flag("--block-size", "tokens per KV cache block")] = None
+    dtype: Annotated[str | None, flag("--dtype", "type of activations; leave unset")] = None
+    quantization: Annotated[str | None, flag("--quantization", "quantization method of the checkpoint")] = None
+    load_format: Annotated[str | None, flag("--load-format", "how weights are read; dummy for none")] = None
+    enforce_eager: Annotated[bool | None, flag("--enforce-eager", "no compilation, no CUDA graphs")] = None
+    trust_remote_code: Annotated[bool | None, flag("--trust-remote-code", "run Python code of the checkpoint")] = None
+    enable_prefix_caching: Annotated[
+        bool | None, flag("--enable-prefix-caching", "reuse KV cache of equal prompt starts")
+    ] = None
+    tokenizer_mode: Annotated[str | None, flag("--tokenizer-mode", "tokenizer implementation")] = None
+    reasoning_parser: Annotated[str | None, flag("--reasoning-parser", "splits reasoning from the answer")] = None
+    tool_call_parser: Annotated[str | None, flag("--tool-call-parser", "reads tool calls")] = None
+    enable_auto_tool_choice: Annotated[
+        bool | None, flag("--enable-auto-tool-choice", "let the model choose tools")
+    ] = None
+    speculative_config: Annotated[dict[str, Any] | None, flag("--speculative-config", "draft method and length")] = (
+        None
+    )
+    compilation_config: Annotated[
+        dict[str, Any] | None, flag("--compilation-config", "torch.compile and CUDA graph settings")
+    ] = None
+    extra: dict[str, Any] = {}
+    """Any other `vllm serve` flag by its own name, with `_` or `-`."""
+
+
+class EngineSection(Section, frozen=True, kw_only=True):
+    """`[engine]`: which vLLM."""
+
+    kind: EngineKind = EngineKind.CUDA
+    vllm: str = ">=0.25"
+    """Versions it is for, as in a Python requirement: `>=0.25,<0.34`."""
+    name: str | None = None
+    """Name of an installed engine to use, in place of the newest that fits."""
+
+
+class SuperviseSection(Section, frozen=True, kw_only=True):
+    """`[supervise]`: how the server is watched."""
+
+    ready_timeout_s: Seconds = 3600.0
+    drain_timeout_s: Seconds = 30.0
+    stop_timeout_s: Seconds = 30.0
+    """Between SIGTERM and SIGKILL."""
+    restart: RestartPolicy = RestartPolicy.NEVER
+
+
+class CostSection(Section, frozen=True, kw_only=True):
+    """`[cost]`: what the machine costs."""
+
+    usd_per_hour: Annotated[float, Meta(ge=0)] | None = None
+    source: str = ""
+    date: str = ""
+
+
+class Profile(Section, frozen=True, kw_only=True):
+    """A whole profile, as one TOML file holds it."""
+
+    profile: ProfileSection
+    model: ModelSection
+    hardware: HardwareSection = HardwareSection()
+    serve: ServeSection = ServeSection()
+    env: dict[str, str] = {}
+    engine: EngineSection = EngineSection()
+    supervise: SuperviseSection = SuperviseSection()
+    cost: CostSection = CostSection()

@@ -1,0 +1,1 @@
+"""One thin module for each thing outside the program. Nothing here decides anything."""

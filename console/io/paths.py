@@ -1,0 +1,100 @@
+"""Where this program keeps things, by the XDG rules, and how private they are.
+
+`$XDG_CONFIG_HOME/dsv4-console/profiles` holds the user's profiles, `$XDG_DATA_HOME/dsv4-console` engines and
+generated models, `$XDG_STATE_HOME/dsv4-console/runs` one directory per launch.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from pathlib import Path
+
+import platformdirs
+
+from console.core.errors import StateError
+
+__all__ = [
+    "config_dir",
+    "conversations_dir",
+    "data_dir",
+    "engines_dir",
+    "generated_models_dir",
+    "make_private_dir",
+    "runs_dir",
+    "shipped_profiles_dir",
+    "state_dir",
+    "user_profiles_dir",
+]
+
+APP = "dsv4-console"
+
+
+def config_dir() -> Path:
+    """Configuration of the user: `config.toml` and `profiles/`."""
+    return Path(platformdirs.user_config_dir(APP))
+
+
+def data_dir() -> Path:
+    """Things that can be made again, at a price: engines and generated models."""
+    return Path(platformdirs.user_data_dir(APP))
+
+
+def state_dir() -> Path:
+    """What happened here: runs, conversations."""
+    return Path(platformdirs.user_state_dir(APP))
+
+
+def user_profiles_dir() -> Path:
+    """The user's own profiles; one with a shipped profile's name takes its place."""
+    return config_dir() / "profiles"
+
+
+def engines_dir() -> Path:
+    """One virtual environment per vLLM version."""
+    return data_dir() / "engines"
+
+
+def generated_models_dir() -> Path:
+    """Tiny models made by this program."""
+    return data_dir() / "models"
+
+
+def runs_dir() -> Path:
+    """One directory per launch."""
+    return state_dir() / "runs"
+
+
+def conversations_dir() -> Path:
+    """Chats, one JSON-lines file each."""
+    return state_dir() / "conversations"
+
+
+def shipped_profiles_dir() -> Path:
+    """The profiles that come with the program: inside the wheel, or beside the package in a checkout."""
+    packed = Path(str(resources.files("console"))) / "_profiles"
+    return packed if packed.is_dir() else Path(str(resources.files("console"))).parent / "profiles"
+
+
+def make_private_dir(path: Path) -> Path:
+    """Make `path`, readable by its owner alone.
+
+    Raises:
+        StateError: it cannot be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.chmod(0o700)
+    except OSError as error:
+        raise StateError(
+            "Cannot write the directory",
+            f"{path}: {error.strerror}",
+            "Make it writable, or point XDG_STATE_HOME, XDG_DATA_HOME or XDG_CONFIG_HOME elsewhere.",
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise StateError(
+            "Cannot write the directory",
+            f"{path} is not writable by this user",
+            "Make it writable, or point XDG_STATE_HOME, XDG_DATA_HOME or XDG_CONFIG_HOME elsewhere.",
+        )
+    return path

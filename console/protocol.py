@@ -1,0 +1,167 @@
+"""What a front end and a supervisor say to each other: one JSON object per line over a Unix socket.
+
+A client opens with `Hello`; the supervisor answers `Welcome` or, for another protocol version, an error that says
+which side to update. Requests carry an `id` and get one `Reply` each. After `Subscribe` the supervisor pushes
+`History` once, then `Pushed` snapshots and events until the line closes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from console.core.models import EventRecord, Sample, Snapshot
+
+__all__ = [
+    "LINE_BYTES_MAX",
+    "PROTOCOL_VERSION",
+    "ClientMessage",
+    "Happened",
+    "Hello",
+    "History",
+    "Pushed",
+    "Reply",
+    "Restart",
+    "RunInfo",
+    "ServerMessage",
+    "Stop",
+    "Subscribe",
+    "Welcome",
+    "decode_client",
+    "decode_server",
+    "encode",
+]
+
+PROTOCOL_VERSION = 1
+LINE_BYTES_MAX = 16 * 1024 * 1024
+"""A longer line closes the connection: a day's history at 1 Hz stays below it, thinned to 2,000 samples."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Base of all messages; the field `type` tells them apart."""
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`run.json`: one launch. Environment values that look secret are written as `•••`."""
+
+    id: str
+    """Sortable: `20261123-124530-cpu-smoke`."""
+    profile_name: str
+    profile_title: str = ""
+    model: str = ""
+    """As clients of the server must name it: the served model name."""
+    url: str = ""
+    argv: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    """Only what the profile and this program added."""
+    engine_name: str = ""
+    engine_version: str = ""
+    created_s: float = 0.0
+    """Wall-clock time of the launch."""
+    supervisor_pid: int | None = None
+    supervisor_start_s: float | None = None
+    """Start time of that process, against reuse of its pid."""
+    server_pid: int | None = None
+    server_start_s: float | None = None
+    usd_per_hour: float | None = None
+    max_num_seqs: int | None = None
+    max_model_len: int | None = None
+    state: str = "starting"
+    """Last known `ServerState`."""
+
+
+class Hello(Message, frozen=True, kw_only=True, tag="hello"):
+    """First line of a client."""
+
+    version: int = PROTOCOL_VERSION
+    client: str = ""
+
+
+class Subscribe(Message, frozen=True, kw_only=True, tag="subscribe"):
+    """Ask for history and for everything from now on."""
+
+    id: int
+    history_s: float = 300.0
+
+
+class Stop(Message, frozen=True, kw_only=True, tag="stop"):
+    """Stop the server and, once nothing is left of it, the supervisor."""
+
+    id: int
+    drain_timeout_s: float | None = None
+    """`None` for the profile's."""
+
+
+class Restart(Message, frozen=True, kw_only=True, tag="restart"):
+    """Stop the server and start it again with the same profile."""
+
+    id: int
+    drain_timeout_s: float | None = None
+
+
+ClientMessage = Hello | Subscribe | Stop | Restart
+
+
+class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
+    """Answer to `Hello`."""
+
+    version: int = PROTOCOL_VERSION
+    run: RunInfo
+
+
+class Reply(Message, frozen=True, kw_only=True, tag="reply"):
+    """Answer to one request. `error` is empty when it was accepted."""
+
+    id: int
+    error: str = ""
+    data: dict[str, Any] = {}
+
+
+class History(Message, frozen=True, kw_only=True, tag="history"):
+    """Samples and events of the past, oldest first."""
+
+    samples: tuple[Sample, ...] = ()
+    events: tuple[EventRecord, ...] = ()
+
+
+class Pushed(Message, frozen=True, kw_only=True, tag="snapshot"):
+    """One tick."""
+
+    snapshot: Snapshot
+
+
+class Happened(Message, frozen=True, kw_only=True, tag="event"):
+    """Something that happened, once."""
+
+    event: EventRecord
+
+
+ServerMessage = Welcome | Reply | History | Pushed | Happened
+
+_encoder = msgspec.json.Encoder()
+_client_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
+_server_decoder: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
+
+
+def encode(message: ClientMessage | ServerMessage) -> bytes:
+    """One line with its newline."""
+    return _encoder.encode(message) + b"\n"
+
+
+def decode_client(line: bytes) -> ClientMessage:
+    """Read a client's line.
+
+    Raises:
+        msgspec.DecodeError: it is no message of this protocol (`msgspec.ValidationError` is one of its kind).
+    """
+    return _client_decoder.decode(line)
+
+
+def decode_server(line: bytes) -> ServerMessage:
+    """Read a supervisor's line.
+
+    Raises:
+        msgspec.DecodeError: it is no message of this protocol.
+    """
+    return _server_decoder.decode(line)
