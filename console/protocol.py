@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from console.core.models import EventRecord, Sample, Snapshot
+from console.core.models import EventRecord, RunInfo, Sample, Snapshot
 
 __all__ = [
     "LINE_BYTES_MAX",
@@ -40,35 +40,6 @@ LINE_BYTES_MAX = 16 * 1024 * 1024
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
     """Base of all messages; the field `type` tells them apart."""
-
-
-class RunInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`run.json`: one launch. Environment values that look secret are written as `•••`."""
-
-    id: str
-    """Sortable: `20261123-124530-cpu-smoke`."""
-    profile_name: str
-    profile_title: str = ""
-    model: str = ""
-    """As clients of the server must name it: the served model name."""
-    url: str = ""
-    argv: tuple[str, ...] = ()
-    env: dict[str, str] = {}
-    """Only what the profile and this program added."""
-    engine_name: str = ""
-    engine_version: str = ""
-    created_s: float = 0.0
-    """Wall-clock time of the launch."""
-    supervisor_pid: int | None = None
-    supervisor_start_s: float | None = None
-    """Start time of that process, against reuse of its pid."""
-    server_pid: int | None = None
-    server_start_s: float | None = None
-    usd_per_hour: float | None = None
-    max_num_seqs: int | None = None
-    max_model_len: int | None = None
-    state: str = "starting"
-    """Last known `ServerState`."""
 
 
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):

@@ -27,6 +27,7 @@ __all__ = [
     "Phase",
     "PhaseTime",
     "ProfileChange",
+    "RunInfo",
     "Sample",
     "ServerState",
     "ServerStatus",
@@ -286,3 +287,35 @@ class EventRecord(Data, frozen=True, kw_only=True):
     text: str
     level: Level = Level.INFO
     data: dict[str, Any] = {}
+
+
+class RunInfo(Data, frozen=True, kw_only=True):
+    """`run.json`: one launch. Environment values that look secret are written as `•••`."""
+
+    id: str
+    """Sortable: `20261123-124530-cpu-smoke`."""
+    profile_name: str
+    profile_title: str = ""
+    model: str = ""
+    """As clients of the server must name it: the served model name."""
+    url: str = ""
+    argv: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    """Only what the profile and this program added."""
+    engine_name: str = ""
+    engine_version: str = ""
+    created_s: float = 0.0
+    """Wall-clock time of the launch."""
+    supervisor_pid: int | None = None
+    supervisor_start_s: float | None = None
+    """Start time of that process since boot, against reuse of its pid."""
+    server_pid: int | None = None
+    server_start_s: float | None = None
+    server_started_s: float | None = None
+    """Wall-clock time at which the server was started last."""
+    usd_per_hour: float | None = None
+    max_num_seqs: int | None = None
+    max_model_len: int | None = None
+    state: str = "starting"
+    """Last known `ServerState`."""
+    reason: str = ""

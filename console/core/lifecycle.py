@@ -1,0 +1,502 @@
+"""The server's life as a pure state machine: (machine, event, now) -> (machine, effects).
+
+It owns every decision about starting, readiness, stopping, killing and restarting, and touches nothing: the
+supervisor feeds it what happened and carries out what it asks for. Deadlines count on the monotonic clock, so that a
+jump of the wall clock neither kills nor spares a server; the wall clock only dates what people read.
+
+Facts behind the rules (seen on vLLM 0.32.0): while the engine initialises, one SIGTERM is often lost, a second one
+ends it; once it serves, SIGTERM ends it, after `--shutdown-timeout` seconds of draining at most; an exit that nobody
+asked for may have the code 0; engine and workers survive a killed API server in its session.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TypeAlias
+
+import msgspec
+
+from console.core.models import (
+    OVER_STATES,
+    Diagnosis,
+    Phase,
+    PhaseTime,
+    ServerState,
+    ServerStatus,
+)
+from console.core.profile import RestartPolicy
+
+__all__ = [
+    "HEALTH_GRACE_S",
+    "RESTARTS_MAX",
+    "RESTART_WINDOW_S",
+    "Effect",
+    "Event",
+    "Exited",
+    "Gone",
+    "HealthBad",
+    "HealthOk",
+    "InFlight",
+    "Launch",
+    "Machine",
+    "Now",
+    "PhaseSeen",
+    "Remains",
+    "RestartRequested",
+    "SpawnFailed",
+    "Spawned",
+    "StopRequested",
+    "Tick",
+    "Timing",
+    "adopted",
+    "describe_exit",
+    "initial",
+    "step",
+]
+
+HEALTH_GRACE_S = 10.0
+"""`/health` may fail for this long before a ready server counts as unhealthy."""
+TERM_AGAIN_S = 3.0
+"""Between SIGTERMs while the engine has not come up."""
+RESTART_BACKOFF_S = 2.0
+"""First wait before a restart after a crash; doubles with each crash in the window."""
+RESTART_BACKOFF_MAX_S = 60.0
+RESTARTS_MAX = 5
+"""More crashes than this within the window end the restarts."""
+RESTART_WINDOW_S = 600.0
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of one run, in seconds, from the profile's `[supervise]`."""
+
+    ready_timeout_s: float = 3600.0
+    drain_timeout_s: float = 30.0
+    stop_timeout_s: float = 30.0
+    restart: RestartPolicy = RestartPolicy.NEVER
+
+
+class Now(msgspec.Struct, frozen=True):
+    """One moment on both clocks, in seconds."""
+
+    mono_s: float
+    wall_s: float
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """Start for the first time."""
+
+
+class Spawned(msgspec.Struct, frozen=True):
+    """The process runs."""
+
+    pid: int
+
+
+class SpawnFailed(msgspec.Struct, frozen=True):
+    """The process could not be started."""
+
+    reason: str
+
+
+class PhaseSeen(msgspec.Struct, frozen=True):
+    """The log shows where the start is."""
+
+    phase: Phase
+    detail: str = ""
+    progress: float | None = None
+
+
+class HealthOk(msgspec.Struct, frozen=True):
+    """`/health` answered 200."""
+
+
+class HealthBad(msgspec.Struct, frozen=True):
+    """`/health` did not answer 200."""
+
+    reason: str
+
+
+class InFlight(msgspec.Struct, frozen=True):
+    """Requests running and waiting."""
+
+    count: int | None
+
+
+class Exited(msgspec.Struct, frozen=True):
+    """The server's first process ended."""
+
+    code: int | None
+    diagnosis: Diagnosis | None = None
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """No process of the server's session is left."""
+
+
+class Remains(msgspec.Struct, frozen=True):
+    """Some processes of the session are still there."""
+
+    pids: tuple[int, ...]
+
+
+class StopRequested(msgspec.Struct, frozen=True):
+    """Somebody wants it stopped."""
+
+    drain_timeout_s: float | None = None
+
+
+class RestartRequested(msgspec.Struct, frozen=True):
+    """Somebody wants it stopped and started again."""
+
+    drain_timeout_s: float | None = None
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Time went on."""
+
+
+Event: TypeAlias = (
+    Launch
+    | Spawned
+    | SpawnFailed
+    | PhaseSeen
+    | HealthOk
+    | HealthBad
+    | InFlight
+    | Exited
+    | Gone
+    | Remains
+    | StopRequested
+    | RestartRequested
+    | Tick
+)
+
+
+class Effect(Enum):
+    """What the supervisor must do now."""
+
+    SPAWN = "spawn"
+    TERMINATE = "terminate"
+    """SIGTERM to the server's first process."""
+    KILL_GROUP = "kill-group"
+    """SIGKILL to every process of the server's session."""
+    CHECK_GONE = "check-gone"
+    """Look for processes of the session and answer `Gone` or `Remains`."""
+
+
+class StopPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A stop under way; times on the monotonic clock."""
+
+    serving: bool
+    """It had come up, so it drains and one SIGTERM is enough."""
+    drain_until_s: float
+    kill_at_s: float
+    last_term_s: float
+    terms: int = 1
+    killed: bool = False
+    restart: bool = False
+    outcome: ServerState = ServerState.STOPPED
+    reason: str = ""
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole state."""
+
+    timing: Timing
+    status: ServerStatus = ServerStatus()
+    alive: bool = False
+    """The server's first process runs."""
+    cleaned: bool = True
+    """It is proven that nothing of the last attempt is left."""
+    stop: StopPlan | None = None
+    ready_deadline_s: float = 0.0
+    bad_since_s: float | None = None
+    phase_since_s: float | None = None
+    retry_at_s: float | None = None
+    crashes_s: tuple[float, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """Nothing runs, nothing is left, nothing is planned."""
+        return self.status.state in OVER_STATES and self.cleaned and self.retry_at_s is None and self.stop is None
+
+
+Step: TypeAlias = tuple[Machine, tuple[Effect, ...]]
+
+
+def initial(timing: Timing) -> Machine:
+    """A machine that has done nothing yet."""
+    return Machine(timing=timing)
+
+
+def adopted(timing: Timing, pid: int, now: Now, started_s: float | None) -> Machine:
+    """A machine for a server that runs already, whose supervisor was lost. Readiness is found out anew."""
+    status = ServerStatus(
+        state=ServerState.STARTING,
+        since_s=now.wall_s,
+        started_s=started_s if started_s is not None else now.wall_s,
+        pid=pid,
+        reason="its supervisor was lost; taken over",
+    )
+    return Machine(
+        timing=timing,
+        status=status,
+        alive=True,
+        cleaned=False,
+        ready_deadline_s=now.mono_s + timing.ready_timeout_s,
+    )
+
+
+def describe_exit(code: int | None) -> str:
+    """An exit status in words."""
+    if code is None:
+        return "ended (its exit code is not known)"
+    if code < 0:
+        name = _SIGNALS.get(-code, f"signal {-code}")
+        return f"was killed by {name}"
+    return f"exited with code {code}"
+
+
+_SIGNALS = {1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
+
+
+def step(machine: Machine, event: Event, now: Now) -> Step:
+    """What follows from one event. Events that make no sense in a state change nothing."""
+    match event:
+        case Launch():
+            return _spawn(machine, now) if machine.over else (machine, ())
+        case Spawned(pid=pid):
+            status = msgspec.structs.replace(machine.status, pid=pid)
+            return msgspec.structs.replace(machine, status=status, alive=True), ()
+        case SpawnFailed(reason=reason):
+            failed = _enter(machine, ServerState.FAILED, now, reason=reason)
+            return msgspec.structs.replace(failed, alive=False, cleaned=True), ()
+        case PhaseSeen():
+            return _phase(machine, event, now), ()
+        case HealthOk():
+            return _healthy(machine, now), ()
+        case HealthBad(reason=reason):
+            return _unhealthy(machine, reason, now), ()
+        case InFlight(count=count):
+            status = msgspec.structs.replace(machine.status, in_flight=count)
+            return msgspec.structs.replace(machine, status=status), ()
+        case Exited():
+            return _exited(machine, event, now)
+        case Gone():
+            return _gone(machine, now)
+        case Remains(pids=pids):
+            return _remains(machine, pids)
+        case StopRequested(drain_timeout_s=drain):
+            return _begin_stop(machine, now, drain=drain, restart=False)
+        case RestartRequested(drain_timeout_s=drain):
+            return _begin_stop(machine, now, drain=drain, restart=True)
+        case Tick():
+            return _tick(machine, now)
+
+
+def _enter(machine: Machine, state: ServerState, now: Now, *, reason: str = "") -> Machine:
+    status = msgspec.structs.replace(machine.status, state=state, since_s=now.wall_s, reason=reason, deadline_s=None)
+    return msgspec.structs.replace(machine, status=status)
+
+
+def _spawn(machine: Machine, now: Now) -> Step:
+    timeout = machine.timing.ready_timeout_s
+    status = ServerStatus(
+        state=ServerState.STARTING,
+        since_s=now.wall_s,
+        started_s=now.wall_s,
+        deadline_s=now.wall_s + timeout,
+    )
+    fresh = msgspec.structs.replace(
+        machine,
+        status=status,
+        alive=False,
+        cleaned=False,
+        stop=None,
+        ready_deadline_s=now.mono_s + timeout,
+        bad_since_s=None,
+        phase_since_s=None,
+        retry_at_s=None,
+    )
+    return fresh, (Effect.SPAWN,)
+
+
+_COMING_UP = frozenset({ServerState.STARTING, ServerState.LOADING})
+
+
+def _phase(machine: Machine, event: PhaseSeen, now: Now) -> Machine:
+    status = machine.status
+    if status.state not in _COMING_UP:
+        return machine
+    since = machine.phase_since_s
+    phases = status.phases
+    if status.phase is not event.phase:
+        if status.phase is not None and since is not None:
+            phases = (*phases, PhaseTime(phase=status.phase, seconds=now.mono_s - since))
+        since = now.mono_s
+    status = msgspec.structs.replace(
+        status,
+        state=ServerState.LOADING,
+        since_s=status.since_s if status.state is ServerState.LOADING else now.wall_s,
+        phase=event.phase,
+        phase_detail=event.detail,
+        progress=event.progress,
+        phases=phases,
+    )
+    return msgspec.structs.replace(machine, status=status, phase_since_s=since)
+
+
+def _healthy(machine: Machine, now: Now) -> Machine:
+    state = machine.status.state
+    if state in _COMING_UP and machine.alive:
+        ready = _enter(machine, ServerState.READY, now)
+        phases = ready.status.phases
+        if ready.status.phase is not None and machine.phase_since_s is not None:
+            phases = (*phases, PhaseTime(phase=ready.status.phase, seconds=now.mono_s - machine.phase_since_s))
+        status = msgspec.structs.replace(
+            ready.status, ready_s=now.wall_s, phase=None, phase_detail="", progress=None, phases=phases
+        )
+        return msgspec.structs.replace(ready, status=status, bad_since_s=None, phase_since_s=None)
+    if state is ServerState.UNHEALTHY:
+        machine = _enter(machine, ServerState.READY, now)
+    return msgspec.structs.replace(machine, bad_since_s=None)
+
+
+def _unhealthy(machine: Machine, reason: str, now: Now) -> Machine:
+    if machine.status.state is not ServerState.READY:
+        return machine
+    since = machine.bad_since_s if machine.bad_since_s is not None else now.mono_s
+    machine = msgspec.structs.replace(machine, bad_since_s=since)
+    if now.mono_s - since >= HEALTH_GRACE_S:
+        machine = _enter(machine, ServerState.UNHEALTHY, now, reason=f"/health: {reason}")
+    return machine
+
+
+def _exited(machine: Machine, event: Exited, now: Now) -> Step:
+    if not machine.alive:
+        return machine, ()
+    status = msgspec.structs.replace(machine.status, exit_code=event.code)
+    machine = msgspec.structs.replace(machine, status=status, alive=False)
+    if machine.stop is not None:
+        return machine, (Effect.CHECK_GONE,)
+    serving = status.ready_s is not None
+    outcome = ServerState.CRASHED if serving else ServerState.FAILED
+    how = "while it served" if serving else "before it was ready"
+    machine = _enter(machine, outcome, now, reason=f"vllm serve {describe_exit(event.code)} {how}")
+    status = msgspec.structs.replace(machine.status, diagnosis=event.diagnosis)
+    # Engine and workers outlive a killed API server, so the rest of the session goes at once.
+    return msgspec.structs.replace(machine, status=status), (Effect.KILL_GROUP, Effect.CHECK_GONE)
+
+
+def _gone(machine: Machine, now: Now) -> Step:
+    if machine.alive or machine.cleaned:
+        return machine, ()
+    machine = msgspec.structs.replace(machine, cleaned=True)
+    plan = machine.stop
+    if plan is not None:
+        machine = msgspec.structs.replace(machine, stop=None)
+        if plan.restart:
+            return _spawn(machine, now)
+        return _enter(machine, plan.outcome, now, reason=plan.reason), ()
+    wanted = machine.timing.restart is not RestartPolicy.NEVER and machine.retry_at_s is None
+    if machine.status.state is ServerState.CRASHED and wanted:
+        return _plan_restart(machine, now), ()
+    return machine, ()
+
+
+def _plan_restart(machine: Machine, now: Now) -> Machine:
+    recent = (*tuple(t for t in machine.crashes_s if now.mono_s - t < RESTART_WINDOW_S), now.mono_s)
+    machine = msgspec.structs.replace(machine, crashes_s=recent)
+    if len(recent) > RESTARTS_MAX:
+        reason = f"{machine.status.reason}; {len(recent)} crashes in {RESTART_WINDOW_S / 60:.0f} min: given up"
+        status = msgspec.structs.replace(machine.status, reason=reason)
+        return msgspec.structs.replace(machine, status=status)
+    wait = min(RESTART_BACKOFF_S * 2 ** (len(recent) - 1), RESTART_BACKOFF_MAX_S)
+    status = msgspec.structs.replace(machine.status, deadline_s=now.wall_s + wait)
+    return msgspec.structs.replace(machine, status=status, retry_at_s=now.mono_s + wait)
+
+
+def _remains(machine: Machine, pids: tuple[int, ...]) -> Step:
+    if machine.alive or machine.cleaned:
+        return machine, ()
+    names = ", ".join(map(str, pids))
+    status = msgspec.structs.replace(machine.status, reason=f"waiting for its processes to end: {names}")
+    return msgspec.structs.replace(machine, status=status), (Effect.KILL_GROUP, Effect.CHECK_GONE)
+
+
+def _begin_stop(machine: Machine, now: Now, *, drain: float | None, restart: bool) -> Step:
+    if machine.stop is not None:
+        return _again(machine, now, drain=drain, restart=restart)
+    if machine.status.state in OVER_STATES:
+        machine = msgspec.structs.replace(machine, retry_at_s=now.mono_s if restart else None)
+        return _tick(machine, now)
+    return _stop(machine, now, drain=drain, restart=restart)
+
+
+def _stop(
+    machine: Machine,
+    now: Now,
+    *,
+    drain: float | None = None,
+    restart: bool = False,
+    outcome: ServerState = ServerState.STOPPED,
+    reason: str = "",
+) -> Step:
+    serving = machine.status.ready_s is not None
+    limit = machine.timing.drain_timeout_s if drain is None else drain
+    drain_until = now.mono_s + (limit if serving else 0.0)
+    plan = StopPlan(
+        serving=serving,
+        drain_until_s=drain_until,
+        kill_at_s=drain_until + machine.timing.stop_timeout_s,
+        last_term_s=now.mono_s,
+        restart=restart,
+        outcome=outcome,
+        reason=reason,
+    )
+    machine = _enter(machine, ServerState.STOPPING, now, reason=reason)
+    status = msgspec.structs.replace(machine.status, deadline_s=now.wall_s + (drain_until - now.mono_s))
+    machine = msgspec.structs.replace(machine, status=status, stop=plan)
+    return machine, (Effect.TERMINATE,) if machine.alive else (Effect.CHECK_GONE,)
+
+
+def _again(machine: Machine, now: Now, *, drain: float | None, restart: bool) -> Step:
+    """A second request while it stops: the last word on restarting counts, and the shorter drain."""
+    plan = machine.stop
+    assert plan is not None  # noqa: S101 - told by the caller
+    limit = now.mono_s + (machine.timing.drain_timeout_s if drain is None else drain)
+    until = min(plan.drain_until_s, limit)
+    plan = msgspec.structs.replace(
+        plan,
+        restart=restart,
+        drain_until_s=until,
+        kill_at_s=min(plan.kill_at_s, until + machine.timing.stop_timeout_s),
+    )
+    return msgspec.structs.replace(machine, stop=plan), ()
+
+
+def _tick(machine: Machine, now: Now) -> Step:
+    if machine.stop is not None:
+        return _tick_stop(machine, machine.stop, now)
+    if machine.retry_at_s is not None and machine.cleaned and now.mono_s >= machine.retry_at_s:
+        return _spawn(machine, now)
+    if machine.status.state in _COMING_UP and now.mono_s >= machine.ready_deadline_s:
+        reason = f"not ready within {machine.timing.ready_timeout_s:.0f} s (supervise.ready_timeout_s)"
+        return _stop(machine, now, drain=0.0, outcome=ServerState.FAILED, reason=reason)
+    return machine, ()
+
+
+def _tick_stop(machine: Machine, plan: StopPlan, now: Now) -> Step:
+    if not machine.alive:
+        return machine, ()
+    if now.mono_s >= plan.kill_at_s:
+        if plan.killed:
+            return machine, ()
+        plan = msgspec.structs.replace(plan, killed=True)
+        return msgspec.structs.replace(machine, stop=plan), (Effect.KILL_GROUP,)
+    drained = plan.serving and plan.terms == 1 and now.mono_s >= plan.drain_until_s
+    lost = not plan.serving and now.mono_s - plan.last_term_s >= TERM_AGAIN_S
+    if drained or lost:
+        plan = msgspec.structs.replace(plan, terms=plan.terms + 1, last_term_s=now.mono_s)
+        return msgspec.structs.replace(machine, stop=plan), (Effect.TERMINATE,)
+    return machine, ()

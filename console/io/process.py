@@ -1,0 +1,139 @@
+"""Processes: who they are across pid reuse, starting the server in its own session, signalling it, proving it gone.
+
+A process is named by its pid and its start time since boot, taken from `/proc/PID/stat` where there is one: unlike a
+wall-clock time it does not move when the clock is set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+__all__ = [
+    "become_subreaper",
+    "is_same_process",
+    "kill_session",
+    "listener_of",
+    "process_start_s",
+    "reap_strays",
+    "send_signal",
+    "session_members",
+    "spawn_server",
+]
+
+_PR_SET_CHILD_SUBREAPER = 36
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def process_start_s(pid: int) -> float | None:
+    """Start time of a process in seconds since boot; `None` if there is no such process or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+        return _portable_start_s(pid)
+    except (OSError, ProcessLookupError):
+        return None
+    # man 5 proc: after the name come state (field 3) and, 19 further, starttime (field 22) in clock ticks.
+    if fields[0] in (b"Z", b"X"):
+        return None
+    return int(fields[19]) / _TICKS_PER_S
+
+
+def _portable_start_s(pid: int) -> float | None:
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.Error:
+        return None
+
+
+def is_same_process(pid: int | None, start_s: float | None) -> bool:
+    """Whether the process of this pid and start time still runs (a zombie does not)."""
+    if pid is None or start_s is None:
+        return False
+    now_s = process_start_s(pid)
+    return now_s is not None and abs(now_s - start_s) < 0.02  # one clock tick is 0.01 s
+
+
+def become_subreaper() -> None:
+    """Let orphans of this process's children come to it, so that no zombie hides whether they are gone."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap_strays(pids: Sequence[int]) -> None:
+    """Collect the exit status of these processes where they have become this process's children."""
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError, OSError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def spawn_server(
+    argv: Sequence[str], env: Mapping[str, str], log_path: Path, cwd: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start the server in its own session, writing to `log_path`.
+
+    A file and not a pipe: with a pipe the server dies with its reader.
+
+    Raises:
+        OSError: it cannot be executed, or the log cannot be opened.
+    """
+    with log_path.open("ab") as log:
+        return subprocess.Popen(
+            list(argv),
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            start_new_session=True,
+        )
+
+
+def send_signal(pid: int, number: signal.Signals) -> bool:
+    """Signal one process; `False` if it is gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def session_members(session_id: int) -> tuple[int, ...]:
+    """Processes of a session that are no zombies, in order of pid."""
+    members = []
+    for pid in psutil.pids():
+        try:
+            if os.getsid(pid) == session_id and process_start_s(pid) is not None:
+                members.append(pid)
+        except (ProcessLookupError, PermissionError):
+            continue
+    return tuple(sorted(members))
+
+
+def kill_session(session_id: int) -> tuple[int, ...]:
+    """SIGKILL every process of a session, whatever group it moved to. Returns whom it reached."""
+    return tuple(pid for pid in session_members(session_id) if send_signal(pid, signal.SIGKILL))
+
+
+def listener_of(port: int) -> tuple[int, str] | None:
+    """Pid and name of the process that listens on a TCP port; `None` if nobody does or it cannot be seen."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.Error:
+        return None
+    for connection in connections:
+        listening = connection.status == psutil.CONN_LISTEN and connection.laddr
+        if listening and connection.laddr[1] == port and connection.pid:
+            with contextlib.suppress(psutil.Error):
+                return connection.pid, psutil.Process(connection.pid).name()
+    return None

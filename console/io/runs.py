@@ -1,0 +1,268 @@
+"""Run directories: one per launch, readable by their owner alone, the whole truth of that launch.
+
+`run.json` who and what · `launch.json` how to start it (again) · `server.log` what the server wrote ·
+`events.jsonl` what happened · `samples.jsonl` figures · `supervisor.log` the supervisor's own trouble ·
+`control.sock` its door.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from console.core.errors import NotRunningError, StateError
+from console.core.lifecycle import Timing
+from console.core.models import EventRecord, RunInfo, Sample
+from console.core.profile import Profile
+from console.io import paths
+from console.io.process import is_same_process
+
+__all__ = [
+    "RUNS_KEPT",
+    "LaunchSpec",
+    "RunDir",
+    "create_run",
+    "find_run",
+    "is_live",
+    "is_serving",
+    "is_supervised",
+    "list_runs",
+    "prune_runs",
+    "write_atomic",
+]
+
+RUNS_KEPT = 30
+"""Runs that are over and older than the newest so many are removed."""
+SAMPLES_BYTES_MAX = 64 * 1024 * 1024
+"""At this size the samples file starts anew; the one before is kept beside it."""
+
+T = TypeVar("T")
+
+
+class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`launch.json`: all that a supervisor needs. Secrets are not in it: they come by its own environment."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    url: str
+    timing: Timing
+    profile: Profile
+    model: str
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace a file in one step, readable by its owner alone.
+
+    Raises:
+        OSError: the disk is full or the directory is not writable; the old file is then untouched.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+class RunDir:
+    """Paths and records of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.info_path = path / "run.json"
+        self.launch_path = path / "launch.json"
+        self.log_path = path / "server.log"
+        self.events_path = path / "events.jsonl"
+        self.samples_path = path / "samples.jsonl"
+        self.supervisor_log_path = path / "supervisor.log"
+        self.socket_path = path / "control.sock"
+
+    @property
+    def id(self) -> str:
+        """The directory's name."""
+        return self.path.name
+
+    def read_info(self) -> RunInfo:
+        """Read `run.json`.
+
+        Raises:
+            StateError: it is missing or damaged.
+        """
+        return self._read(self.info_path, RunInfo)
+
+    def write_info(self, info: RunInfo) -> None:
+        """Replace `run.json`."""
+        write_atomic(self.info_path, msgspec.json.format(msgspec.json.encode(info)) + b"\n")
+
+    def read_launch(self) -> LaunchSpec:
+        """Read `launch.json`.
+
+        Raises:
+            StateError: it is missing or damaged.
+        """
+        return self._read(self.launch_path, LaunchSpec)
+
+    def write_launch(self, spec: LaunchSpec) -> None:
+        """Write `launch.json`."""
+        write_atomic(self.launch_path, msgspec.json.format(msgspec.json.encode(spec)) + b"\n")
+
+    def append_event(self, event: EventRecord) -> None:
+        """Add a line to `events.jsonl`."""
+        with self.events_path.open("ab") as file:
+            file.write(msgspec.json.encode(event) + b"\n")
+
+    def events(self) -> tuple[EventRecord, ...]:
+        """All events; damaged lines are passed over."""
+        return tuple(_read_lines(self.events_path, EventRecord))
+
+    def append_samples(self, samples: list[Sample]) -> None:
+        """Add lines to `samples.jsonl`, starting the file anew at its limit."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.samples_path.stat().st_size > SAMPLES_BYTES_MAX:
+                self.samples_path.replace(self.path / "samples.1.jsonl")
+        with self.samples_path.open("ab") as file:
+            file.write(b"".join(msgspec.json.encode(sample) + b"\n" for sample in samples))
+
+    def samples(self) -> tuple[Sample, ...]:
+        """Samples of the present file, oldest first."""
+        return tuple(_read_lines(self.samples_path, Sample))
+
+    @contextlib.contextmanager
+    def reachable_socket(self) -> Iterator[str]:
+        """A path to the socket that is short enough for the 108 bytes of a Unix address.
+
+        A deep state directory would not fit, so the directory is opened and the path goes through `/proc/self/fd`.
+        """
+        plain = str(self.socket_path)
+        if len(os.fsencode(plain)) < 100 or not Path("/proc/self/fd").exists():
+            yield plain
+            return
+        handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield f"/proc/self/fd/{handle}/{self.socket_path.name}"
+        finally:
+            os.close(handle)
+
+    def _read(self, path: Path, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=kind)
+        except FileNotFoundError as error:
+            raise StateError("The run is incomplete", f"{path} is missing", "Remove the run's directory.") from error
+        except (OSError, msgspec.DecodeError) as error:
+            raise StateError("The run is damaged", f"{path}: {error}", "Remove the run's directory.") from error
+
+
+def _read_lines(path: Path, kind: type[T]) -> Iterator[T]:
+    decoder = msgspec.json.Decoder(kind)
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                with contextlib.suppress(msgspec.DecodeError):
+                    yield decoder.decode(line)
+    except FileNotFoundError:
+        return
+
+
+def is_supervised(info: RunInfo) -> bool:
+    """Its supervisor runs."""
+    return is_same_process(info.supervisor_pid, info.supervisor_start_s)
+
+
+def is_serving(info: RunInfo) -> bool:
+    """Its server runs, supervised or not."""
+    return is_same_process(info.server_pid, info.server_start_s)
+
+
+def is_live(info: RunInfo) -> bool:
+    """Its supervisor or its server runs."""
+    return is_supervised(info) or is_serving(info)
+
+
+def create_run(profile_name: str) -> RunDir:
+    """Make a new run directory, and remove runs beyond the limit.
+
+    Raises:
+        StateError: the state directory is not writable.
+    """
+    root = paths.make_private_dir(paths.runs_dir())
+    prune_runs()
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", profile_name)[:48]
+    for suffix in ("", *(f"-{n}" for n in range(2, 100))):
+        path = root / f"{stamp}-{safe}{suffix}"
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise StateError(
+                "Cannot make a run directory",
+                f"{path}: {error.strerror}",
+                "Free some disk space, or set XDG_STATE_HOME.",
+            ) from error
+        return RunDir(path)
+    raise StateError("Cannot make a run directory", f"{root} has 99 runs of this second", "Try again.")
+
+
+def list_runs() -> tuple[tuple[RunDir, RunInfo], ...]:
+    """All readable runs, newest first."""
+    found = []
+    try:
+        entries = sorted(paths.runs_dir().iterdir(), reverse=True)
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise StateError(
+            "Cannot read the runs", f"{paths.runs_dir()}: {error.strerror}", "Check who owns that directory."
+        ) from error
+    for path in entries:
+        run = RunDir(path)
+        with contextlib.suppress(StateError):
+            found.append((run, run.read_info()))
+    return tuple(found)
+
+
+def find_run(name: str | None) -> tuple[RunDir, RunInfo]:
+    """The run of this id or profile (`None`: any), a live one before others, then the newest.
+
+    Raises:
+        NotRunningError: there is none.
+    """
+    runs = list_runs()
+    if name is not None:
+        runs = tuple(pair for pair in runs if name in (pair[1].id, pair[1].profile_name))
+    for pair in runs:
+        if is_live(pair[1]):
+            return pair
+    if runs:
+        return runs[0]
+    raise NotRunningError(
+        "There is no such run" if name else "Nothing has been launched yet",
+        f"no run or profile named {name!r} in {paths.runs_dir()}" if name else "",
+        "Start one: dsv4-console --profile NAME",
+    )
+
+
+def prune_runs(keep: int = RUNS_KEPT) -> int:
+    """Remove runs that are over, beyond the newest `keep`. Returns how many went."""
+    gone = 0
+    for run, info in list_runs()[keep:]:
+        if not is_live(info):
+            shutil.rmtree(run.path, ignore_errors=True)
+            gone += 1
+    return gone
