@@ -15,6 +15,9 @@ __all__ = [
     "LIVE_STATES",
     "OVER_STATES",
     "PHASES",
+    "ChatDelta",
+    "ChatMessage",
+    "ChatOptions",
     "Diagnosis",
     "EngineReading",
     "EventRecord",
@@ -319,3 +322,37 @@ class RunInfo(Data, frozen=True, kw_only=True):
     state: str = "starting"
     """Last known `ServerState`."""
     reason: str = ""
+
+
+class ChatMessage(Data, frozen=True, kw_only=True):
+    """One turn of a conversation."""
+
+    role: str
+    """`system`, `user` or `assistant`."""
+    content: str
+
+
+class ChatOptions(Data, frozen=True, kw_only=True):
+    """Sampling and length; `None` leaves the choice to the server."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    extra: dict[str, Any] = {}
+    """Further request fields, for example `chat_template_kwargs`."""
+
+
+class ChatDelta(Data, frozen=True, kw_only=True):
+    """A piece of an answer. The last one has `done`."""
+
+    text: str = ""
+    reasoning: str = ""
+    done: bool = False
+    finish_reason: str | None = None
+    ttft_s: float | None = None
+    """Known from the first piece on."""
+    elapsed_s: float = 0.0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    error: str = ""
+    """What went wrong, for the operator; the answer so far stays."""

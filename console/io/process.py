@@ -132,8 +132,8 @@ def listener_of(port: int) -> tuple[int, str] | None:
     except psutil.Error:
         return None
     for connection in connections:
-        listening = connection.status == psutil.CONN_LISTEN and connection.laddr
-        if listening and connection.laddr[1] == port and connection.pid:
+        listening = connection.status == psutil.CONN_LISTEN
+        if listening and connection.pid and getattr(connection.laddr, "port", None) == port:
             with contextlib.suppress(psutil.Error):
                 return connection.pid, psutil.Process(connection.pid).name()
     return None

@@ -1,0 +1,257 @@
+"""The profile files: find them, read them, write the user's own. The one importer of tomlkit.
+
+A user's profile takes the place of a shipped one of the same name. A file that cannot be read, or has mistakes,
+becomes a problem beside the good ones and never hides them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import AbstractTable
+
+from console.core.errors import ProfileError, StateError
+from console.core.models import ProfileChange
+from console.core.profile import Profile
+from console.core.profile_read import ProfileReading, check_profile
+from console.io.paths import make_private_dir, shipped_profiles_dir, user_profiles_dir
+
+__all__ = ["BrokenProfile", "Catalogue", "Origin", "StoredProfile", "check_file", "discover", "load", "save_user"]
+
+PROFILE_BYTES_MAX = 256 * 1024
+"""A longer file is no profile."""
+PROFILES_MAX = 1000
+"""Files read from one directory."""
+SUFFIX = ".toml"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Origin(StrEnum):
+    """Where a profile comes from."""
+
+    SHIPPED = "shipped"
+    USER = "user"
+    REPLACES = "user (replaces shipped)"
+
+
+class StoredProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """A profile and its file."""
+
+    name: str
+    path: Path
+    origin: Origin
+    profile: Profile
+    warnings: tuple[str, ...] = ()
+
+
+class BrokenProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that holds no usable profile."""
+
+    name: str
+    path: Path
+    origin: Origin
+    errors: tuple[str, ...]
+
+
+class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything found, by name."""
+
+    profiles: tuple[StoredProfile, ...] = ()
+    problems: tuple[BrokenProfile, ...] = ()
+
+
+def discover(shipped: Path | None = None, user: Path | None = None) -> Catalogue:
+    """Read all profiles. Never raises for what a file holds.
+
+    Args:
+        shipped: directory of the shipped profiles, by default this program's.
+        user: directory of the user's profiles, by default in the configuration directory.
+    """
+    good: dict[str, StoredProfile] = {}
+    problems: list[BrokenProfile] = []
+    directories = ((shipped or shipped_profiles_dir(), Origin.SHIPPED), (user or user_profiles_dir(), Origin.USER))
+    for directory, origin in directories:
+        files, trouble = _files(directory, origin)
+        problems += trouble
+        for path in files:
+            name = path.name.removesuffix(SUFFIX)
+            reading = check_file(path)
+            if reading.profile is None:
+                problems.append(BrokenProfile(name=name, path=path, origin=origin, errors=reading.errors))
+                continue
+            good[name] = StoredProfile(
+                name=name,
+                path=path,
+                origin=Origin.REPLACES if name in good else origin,
+                profile=reading.profile,
+                warnings=reading.warnings,
+            )
+    return Catalogue(
+        profiles=tuple(good[name] for name in sorted(good)),
+        problems=tuple(sorted(problems, key=lambda problem: (problem.name, problem.origin))),
+    )
+
+
+def load(name: str, shipped: Path | None = None, user: Path | None = None) -> StoredProfile:
+    """The profile called `name`, or the one in the file `name` if that is a path.
+
+    Raises:
+        ProfileError: there is none, with the nearest names; or it has mistakes, all of them listed.
+    """
+    if "/" in name or name.endswith(SUFFIX):
+        return _load_file(Path(name).expanduser())
+    catalogue = discover(shipped, user)
+    broken = next((p for p in catalogue.problems if p.name == name and p.origin is not Origin.SHIPPED), None)
+    found = next((p for p in catalogue.profiles if p.name == name), None)
+    broken = broken or (None if found else next((p for p in catalogue.problems if p.name == name), None))
+    if broken is not None:
+        # A launch must not silently use the shipped profile where the user's own of that name has a mistake.
+        raise _broken(broken.path, broken.errors)
+    if found is None:
+        names = [p.name for p in catalogue.profiles]
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        raise ProfileError(
+            f"No profile is called {name!r}",
+            f"Nearest: {', '.join(near)}" if near else f"There are: {', '.join(names) or 'none'}",
+            "`dsv4-console profiles list` shows all.",
+        )
+    return found
+
+
+def check_file(path: Path) -> ProfileReading:
+    """Read one file and collect what is wrong with it, unreadable files included."""
+    try:
+        text = _read(path)
+    except OSError as error:
+        return ProfileReading(errors=(f"{path}: cannot be read: {error.strerror or error}",))
+    except UnicodeDecodeError as error:
+        return ProfileReading(
+            errors=(f"{path}: not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}",)
+        )
+    except ValueError as error:
+        return ProfileReading(errors=(f"{path}: {error}",))
+    return check_profile(text, str(path))
+
+
+def save_user(
+    name: str, changes: Iterable[ProfileChange], shipped: Path | None = None, user: Path | None = None
+) -> Path:
+    """Write changes into the user's profile `name`, made from the shipped one if the user has none yet.
+
+    Comments and order stay. The result is checked before it takes the old file's place, which happens at once.
+
+    Args:
+        changes: each sets the dotted `key` to `after`, or takes it out where `after` is `None`.
+
+    Raises:
+        ProfileError: no such profile, or the result would have mistakes.
+        StateError: the file cannot be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise ProfileError(f"{name!r} cannot be the name of a profile", "Allowed: letters, digits, dot, _ and -.")
+    directory = user or user_profiles_dir()
+    target = directory / f"{name}{SUFFIX}"
+    source = target if target.exists() else load(name, shipped, user).path
+    try:
+        document = tomlkit.parse(_read(source))
+    except (OSError, ValueError, TOMLKitError) as error:
+        raise _broken(source, (f"{source}: {error}",)) from error
+    for change in changes:
+        _apply(document, change.key, change.after)
+    text = tomlkit.dumps(document)
+    reading = check_profile(text, str(target))
+    if reading.profile is None:
+        raise _broken(target, reading.errors)
+    _write(make_private_dir(directory) / target.name, text)
+    return target
+
+
+def _load_file(path: Path) -> StoredProfile:
+    reading = check_file(path)
+    if reading.profile is None:
+        raise _broken(path, reading.errors)
+    return StoredProfile(
+        name=path.name.removesuffix(SUFFIX),
+        path=path,
+        origin=Origin.USER,
+        profile=reading.profile,
+        warnings=reading.warnings,
+    )
+
+
+def _broken(path: Path, errors: Iterable[str]) -> ProfileError:
+    return ProfileError(f"Cannot use the profile {path.name}", "\n".join(errors), "Correct it and try again.")
+
+
+def _files(directory: Path, origin: Origin) -> tuple[list[Path], list[BrokenProfile]]:
+    try:
+        paths = sorted(p for p in directory.iterdir() if p.suffix == SUFFIX and not p.name.startswith("."))
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        text = f"{directory}: cannot be read: {error.strerror}"
+        return [], [BrokenProfile(name=directory.name, path=directory, origin=origin, errors=(text,))]
+    if len(paths) <= PROFILES_MAX:
+        return paths, []
+    text = f"{directory}: has {len(paths)} profiles; only the first {PROFILES_MAX} are read"
+    return paths[:PROFILES_MAX], [BrokenProfile(name=directory.name, path=directory, origin=origin, errors=(text,))]
+
+
+def _read(path: Path) -> str:
+    """Text of a regular file of bounded size; a pipe or device is never opened."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("not a regular file")
+    with path.open("rb") as file:
+        data = file.read(PROFILE_BYTES_MAX + 1)
+    if len(data) > PROFILE_BYTES_MAX:
+        raise ValueError(f"longer than {PROFILE_BYTES_MAX // 1024} KiB: no profile is")
+    return data.decode("utf-8-sig").replace("\r\n", "\n")
+
+
+def _apply(document: tomlkit.TOMLDocument, key: str, value: Any) -> None:
+    parts = key.split(".")
+    table: Any = document
+    for part in parts[:-1]:
+        if part not in table:
+            if value is None:
+                return
+            table[part] = tomlkit.table()
+        table = table[part]
+        if not isinstance(table, AbstractTable | tomlkit.items.InlineTable):
+            raise ProfileError(f"{key} cannot be set", f"{part} is not a table")
+    if value is None:
+        table.pop(parts[-1], None)
+    else:
+        table[parts[-1]] = list(value) if isinstance(value, tuple) else value
+
+
+def _write(path: Path, text: str) -> None:
+    """Put `text` in place of the file at once: a reader sees the old or the new one, whole."""
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        raise StateError(
+            "Cannot write the profile", f"{path}: {error.strerror}", "Check the disk and the file's permissions."
+        ) from error
