@@ -28,6 +28,7 @@ from console.core.profile import RestartPolicy
 
 __all__ = [
     "HEALTH_GRACE_S",
+    "READY_TIMEOUT",
     "RESTARTS_MAX",
     "RESTART_WINDOW_S",
     "Effect",
@@ -64,6 +65,12 @@ RESTART_BACKOFF_MAX_S = 60.0
 RESTARTS_MAX = 5
 """More crashes than this within the window end the restarts."""
 RESTART_WINDOW_S = 600.0
+
+READY_TIMEOUT = Diagnosis(
+    title="The server was not ready in time",
+    cause="ready-timeout",
+    remedy="If the log shows that it was still getting on, raise supervise.ready_timeout_s; if not, see where it stood.",
+)
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -481,8 +488,10 @@ def _tick(machine: Machine, now: Now) -> Step:
     if machine.retry_at_s is not None and machine.cleaned and now.mono_s >= machine.retry_at_s:
         return _spawn(machine, now)
     if machine.status.state in _COMING_UP and now.mono_s >= machine.ready_deadline_s:
-        reason = f"not ready within {machine.timing.ready_timeout_s:.0f} s (supervise.ready_timeout_s)"
-        return _stop(machine, now, drain=0.0, outcome=ServerState.FAILED, reason=reason)
+        reason = f"not ready within {machine.timing.ready_timeout_s:.0f} s"
+        status = msgspec.structs.replace(machine.status, diagnosis=READY_TIMEOUT)
+        late = msgspec.structs.replace(machine, status=status)
+        return _stop(late, now, drain=0.0, outcome=ServerState.FAILED, reason=reason)
     return machine, ()
 
 

@@ -251,7 +251,9 @@ class ServerStatus(Data, frozen=True, kw_only=True):
     in_flight: int | None = None
     """Requests running and waiting while it drains."""
     deadline_s: float | None = None
-    """Wall-clock time at which the present step gives up (ready timeout, drain limit)."""
+    """Wall-clock time at which the present step gives up (ready timeout, drain limit, wait before a restart)."""
+    over: bool = False
+    """Nothing runs, nothing is left, nothing is planned."""
 
 
 class Snapshot(Data, frozen=True, kw_only=True):

@@ -82,7 +82,8 @@ def test_not_ready_in_time_is_a_failure_and_is_cleaned_up() -> None:
     assert d.feed(lifecycle.Exited(0)) == (Effect.CHECK_GONE,)
     d.feed(lifecycle.Gone())
     assert d.state is ServerState.FAILED
-    assert "ready_timeout_s" in d.machine.status.reason
+    assert "60 s" in d.machine.status.reason
+    assert d.machine.status.diagnosis == lifecycle.READY_TIMEOUT
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, -9])

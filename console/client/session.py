@@ -1,0 +1,182 @@
+"""A front end's side of the conversation with one supervisor, and what can be read of a run without one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from console.client.api import ChatDelta, ChatMessage, ChatOptions, LogReader, Lost, Update
+from console.core.errors import NotRunningError, UsageError
+from console.core.models import RunInfo
+from console.io.chat import stream_chat
+from console.io.logtail import LogTail
+from console.io.runs import RunDir
+from console.protocol import (
+    LINE_BYTES_MAX,
+    Happened,
+    Hello,
+    History,
+    Pushed,
+    Reply,
+    Restart,
+    ServerMessage,
+    Stop,
+    Subscribe,
+    Welcome,
+    decode_server,
+    encode,
+)
+
+__all__ = ["SocketSession", "connect"]
+
+REPLY_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5.0
+HISTORY_S = 3_600.0
+
+
+class SocketSession:
+    """A session over the run's Unix socket (see `console.client.api.Session`)."""
+
+    def __init__(
+        self, run_dir: RunDir, run: RunInfo, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._dir = run_dir
+        self._run = run
+        self._reader = reader
+        self._writer = writer
+        self._ids = itertools.count(1)
+        self._replies: dict[int, asyncio.Future[Reply]] = {}
+        self._updates: asyncio.Queue[Update] = asyncio.Queue()
+        self._lost: Lost | None = None
+        self._listener = asyncio.create_task(self._listen())
+
+    @property
+    def run(self) -> RunInfo:
+        """The run as its supervisor described it."""
+        return self._run
+
+    @property
+    def run_dir(self) -> RunDir:
+        """Where it keeps its files."""
+        return self._dir
+
+    async def updates(self) -> AsyncIterator[Update]:
+        """History first, then every snapshot and event; ends after `Lost`."""
+        try:
+            await self._ask(Subscribe(id=next(self._ids), history_s=HISTORY_S))
+        except NotRunningError as error:
+            yield Lost(reason=error.message)
+            return
+        while True:
+            update = await self._updates.get()
+            yield update
+            if isinstance(update, Lost):
+                return
+
+    async def stop(self, drain_timeout_s: float | None = None) -> None:
+        """Ask for a stop. Raises NotRunningError if nobody answers."""
+        await self._ask(Stop(id=next(self._ids), drain_timeout_s=drain_timeout_s))
+
+    async def restart(self, drain_timeout_s: float | None = None) -> None:
+        """Ask for a restart. Raises NotRunningError if nobody answers."""
+        await self._ask(Restart(id=next(self._ids), drain_timeout_s=drain_timeout_s))
+
+    def log(self) -> LogReader:
+        """Read the server's log from its start."""
+        return LogTail(self._dir.log_path)
+
+    def chat(self, messages: Sequence[ChatMessage], options: ChatOptions) -> AsyncIterator[ChatDelta]:
+        """Stream an answer of the served model."""
+        return stream_chat(self._run.url, self._run.model, messages, options, api_key=os.environ.get("VLLM_API_KEY"))
+
+    async def close(self) -> None:
+        """Detach; the server goes on."""
+        self._listener.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._listener
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+    async def _ask(self, message: Subscribe | Stop | Restart) -> Reply:
+        if self._lost is not None:
+            raise _gone(self._lost.reason)
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._replies[message.id] = future
+        try:
+            self._writer.write(encode(message))
+            await self._writer.drain()
+            reply = await asyncio.wait_for(future, REPLY_TIMEOUT_S)
+        except TimeoutError as error:
+            raise _gone(f"no answer within {REPLY_TIMEOUT_S:.0f} s") from error
+        except ConnectionError as error:
+            raise _gone(str(error)) from error
+        finally:
+            self._replies.pop(message.id, None)
+        if reply.error:
+            raise UsageError("The supervisor refused", reply.error)
+        return reply
+
+    async def _listen(self) -> None:
+        reason = "the supervisor closed the line"
+        try:
+            while line := await self._reader.readline():
+                self._take(decode_server(line))
+        except (ConnectionError, ValueError, msgspec.DecodeError) as error:
+            reason = f"the line to the supervisor broke: {error}"
+        self._lost = Lost(reason=reason)
+        self._updates.put_nowait(self._lost)
+        for future in self._replies.values():
+            if not future.done():
+                future.set_exception(_gone(reason))
+
+    def _take(self, message: ServerMessage) -> None:
+        match message:
+            case Reply(id=number):
+                future = self._replies.get(number)
+                if future is not None and not future.done():
+                    future.set_result(message)
+            case History() | Pushed() | Happened():
+                self._updates.put_nowait(message)
+            case Welcome(run=run):
+                self._run = run
+
+
+def _gone(reason: str) -> NotRunningError:
+    return NotRunningError("The supervisor does not answer", reason, "Look at it again with: dsv4-console status")
+
+
+async def connect(run_dir: RunDir) -> SocketSession:
+    """Open a session with the supervisor of a run.
+
+    Raises:
+        NotRunningError: nobody listens.
+        UsageError: the supervisor speaks another protocol version; the message says which side to update.
+    """
+    try:
+        with run_dir.reachable_socket() as path:
+            reader, writer = await asyncio.wait_for(
+                asyncio.open_unix_connection(path, limit=LINE_BYTES_MAX), CONNECT_TIMEOUT_S
+            )
+    except (OSError, TimeoutError) as error:
+        raise NotRunningError(
+            "The run has no supervisor", f"{run_dir.socket_path}: {error}", "See its end with: dsv4-console status"
+        ) from error
+    try:
+        writer.write(encode(Hello(client="dsv4-console")))
+        await writer.drain()
+        line = await asyncio.wait_for(reader.readline(), CONNECT_TIMEOUT_S)
+        answer = decode_server(line)
+    except (OSError, TimeoutError, msgspec.DecodeError) as error:
+        writer.close()
+        raise NotRunningError("The supervisor does not answer", f"{run_dir.socket_path}: {error}") from error
+    if isinstance(answer, Welcome):
+        return SocketSession(run_dir, answer.run, reader, writer)
+    writer.close()
+    text = answer.error if isinstance(answer, Reply) else "it did not greet"
+    raise UsageError("The supervisor is of another version", text)

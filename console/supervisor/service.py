@@ -1,0 +1,306 @@
+"""The supervisor itself: feeds the lifecycle machine, carries out its effects, samples, hints, records and tells."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+
+import msgspec
+
+from console.core import lifecycle
+from console.core.hints import HintEngine
+from console.core.lifecycle import Effect, Machine, Now
+from console.core.models import (
+    EventRecord,
+    Hint,
+    HintState,
+    Level,
+    RunInfo,
+    Sample,
+    ServerState,
+    Snapshot,
+)
+from console.io import process
+from console.io.runs import LaunchSpec, RunDir
+from console.protocol import ClientMessage, Reply, Restart, Stop
+from console.supervisor.door import Door
+from console.supervisor.engine import EngineProcess
+from console.supervisor.logwatch import LogWatch
+from console.supervisor.records import Records
+from console.supervisor.sampler import Sampler
+
+__all__ = ["Supervisor"]
+
+TICK_S = 1.0
+LOADING_TICK_S = 0.25
+"""While it comes up or goes down, phases and exits are looked at more often."""
+LINGER_S = 5.0
+"""After the end, time for front ends to read how it ended."""
+GONE_CHECK_S = 0.3
+GONE_CHECKS_BEFORE_KILL = 10
+"""How often leftovers get time to end by themselves before they are killed."""
+
+_LEVELS = {
+    ServerState.READY: Level.OK,
+    ServerState.UNHEALTHY: Level.WARN,
+    ServerState.FAILED: Level.BAD,
+    ServerState.CRASHED: Level.BAD,
+}
+
+
+class Supervisor:
+    """Owns one server from launch to proof that nothing is left of it."""
+
+    def __init__(self, run: RunDir, spec: LaunchSpec, info: RunInfo, sampler: Sampler) -> None:
+        self._run = run
+        self._spec = spec
+        self._records = Records(run, info)
+        self._machine: Machine = lifecycle.initial(spec.timing)
+        self._engine: EngineProcess | None = None
+        self._log = LogWatch(run.log_path)
+        self._sampler = sampler
+        self._hints = HintEngine(spec.profile, max_num_seqs=info.max_num_seqs, usd_per_hour=info.usd_per_hour)
+        self._firing: tuple[Hint, ...] = ()
+        self._door = Door(run, info=lambda: self._records.info, history=self._records.history, handle=self._handle)
+        self._seq = 0
+        self._wake = asyncio.Event()
+        self._gone_check: asyncio.Task[None] | None = None
+        self._over_since_s: float | None = None
+        self._stop_asked = False
+        self._said_sources: dict[str, str] = {}
+        self._said_lost = 0
+
+    async def run(self) -> None:
+        """Serve until the end. Returns when the server is gone and nobody looks on any more."""
+        process.become_subreaper()
+        self._install_signals()
+        self._own()
+        await self._door.open()
+        self._sampler.on_health = self._on_health
+        await self._sampler.start()
+        try:
+            self._begin()
+            while not self._finished():
+                await self._turn()
+        finally:
+            self._records.flush()
+            await self._sampler.stop()
+            if self._engine is not None:
+                await self._engine.close()
+            await self._door.close()
+            self._disown()
+
+    def _install_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _on_signal(self, number: int) -> None:
+        self._note(f"the supervisor got {signal.Signals(number).name}: stopping the server", Level.WARN)
+        self._stop_asked = True
+        self._feed(lifecycle.StopRequested())
+
+    def _own(self) -> None:
+        me = os.getpid()
+        info = self._records.info
+        self._records.write_info(
+            msgspec.structs.replace(info, supervisor_pid=me, supervisor_start_s=process.process_start_s(me))
+        )
+
+    def _disown(self) -> None:
+        self._records.write_info(
+            msgspec.structs.replace(self._records.info, supervisor_pid=None, supervisor_start_s=None)
+        )
+
+    def _begin(self) -> None:
+        info = self._records.info
+        if info.server_pid is None or info.server_start_s is None:
+            self._feed(lifecycle.Launch())
+            return
+        self._engine = EngineProcess.adopt(info.server_pid, info.server_start_s)
+        self._engine.watch(self._on_exit)
+        self._sampler.set_target(self._spec.url, info.server_pid)
+        self._machine = lifecycle.adopted(
+            self._spec.timing, info.server_pid, self._now(), started_s=info.server_started_s
+        )
+        self._note("took over a server whose supervisor was lost", Level.WARN)
+
+    async def _turn(self) -> None:
+        self._read_log()
+        self._feed(lifecycle.Tick())
+        self._tell()
+        settled = self._machine.status.state in {ServerState.READY, ServerState.UNHEALTHY} or self._machine.over
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), TICK_S if settled else LOADING_TICK_S)
+        self._wake.clear()
+
+    def _finished(self) -> bool:
+        if not self._machine.over:
+            self._over_since_s = None
+            return False
+        now = time.monotonic()
+        if self._over_since_s is None:
+            self._over_since_s = now
+            self._tell()
+        if self._stop_asked and self._machine.status.state is ServerState.STOPPED:
+            return True
+        return self._door.client_count == 0 and now - self._over_since_s >= LINGER_S
+
+    @staticmethod
+    def _now() -> Now:
+        return Now(time.monotonic(), time.time())
+
+    def _feed(self, event: lifecycle.Event) -> None:
+        before = self._machine.status
+        self._machine, effects = lifecycle.step(self._machine, event, self._now())
+        after = self._machine.status
+        if after.state is not before.state:
+            self._state_changed(before.state)
+        elif after.phase is not before.phase and after.phase is not None:
+            self._event("phase", f"{after.phase}: {after.phase_detail}".rstrip(": "), Level.INFO)
+        for effect in effects:
+            self._carry_out(effect)
+
+    def _state_changed(self, before: ServerState) -> None:
+        status = self._machine.status
+        text = f"{before} → {status.state}" + (f": {status.reason}" if status.reason else "")
+        self._event("state", text, _LEVELS.get(status.state, Level.INFO))
+        self._records.write_info(
+            msgspec.structs.replace(self._records.info, state=str(status.state), reason=status.reason)
+        )
+        self._wake.set()
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Effect.SPAWN:
+                self._spawn()
+            case Effect.TERMINATE if self._engine is not None:
+                self._event("stop", "SIGTERM to the server", Level.INFO)
+                self._engine.terminate()
+            case Effect.KILL_GROUP if self._engine is not None:
+                self._event("stop", "SIGKILL to all that is left of the server's session", Level.WARN)
+                self._engine.kill_session()
+            case Effect.CHECK_GONE:
+                if self._gone_check is None or self._gone_check.done():
+                    self._gone_check = asyncio.create_task(self._check_gone())
+
+    def _spawn(self) -> None:
+        self._log.mark_attempt()
+        try:
+            engine = EngineProcess.spawn(self._spec, self._run.log_path)
+        except OSError as error:
+            reason = f"cannot start {self._spec.argv[0]}: {error.strerror or error}"
+            self._feed(lifecycle.SpawnFailed(reason))
+            return
+        self._engine = engine
+        self._records.write_info(
+            msgspec.structs.replace(
+                self._records.info,
+                server_pid=engine.pid,
+                server_start_s=engine.start_s,
+                server_started_s=time.time(),
+            )
+        )
+        self._sampler.set_target(self._spec.url, engine.pid)
+        engine.watch(self._on_exit)
+        self._feed(lifecycle.Spawned(engine.pid))
+
+    def _on_exit(self, code: int | None) -> None:
+        self._read_log(last=True)
+        self._sampler.set_target(None, None)
+        self._feed(lifecycle.Exited(code, self._log.diagnosis(code)))
+        self._wake.set()
+
+    async def _check_gone(self) -> None:
+        """Answer `Gone` once nothing is left, `Remains` after giving leftovers time to end by themselves."""
+        engine = self._engine
+        checks = 0
+        while engine is not None and (left := engine.leftovers()):
+            checks += 1
+            if checks >= GONE_CHECKS_BEFORE_KILL:
+                checks = 0
+                self._machine, _ = lifecycle.step(self._machine, lifecycle.Remains(left), self._now())
+                engine.kill_session()
+            await asyncio.sleep(GONE_CHECK_S)
+        self._records.write_info(msgspec.structs.replace(self._records.info, server_pid=None, server_start_s=None))
+        self._feed(lifecycle.Gone())
+        self._wake.set()
+
+    def _on_health(self, ok: bool, error: str) -> None:
+        self._feed(lifecycle.HealthOk() if ok else lifecycle.HealthBad(error))
+
+    def _read_log(self, *, last: bool = False) -> None:
+        for update in self._log.read(last=last):
+            self._feed(lifecycle.PhaseSeen(update.phase, update.detail, update.progress))
+
+    async def _handle(self, message: ClientMessage) -> Reply:
+        match message:
+            case Stop(id=number, drain_timeout_s=drain):
+                self._stop_asked = True
+                self._feed(lifecycle.StopRequested(drain))
+                self._wake.set()
+                return Reply(id=number)
+            case Restart(id=number, drain_timeout_s=drain):
+                self._stop_asked = False
+                self._feed(lifecycle.RestartRequested(drain))
+                self._wake.set()
+                return Reply(id=number)
+            case _:
+                return Reply(id=0, error="not understood here")
+
+    def _tell(self) -> None:
+        """Sample, judge, record and publish one tick."""
+        gpus, host, engine, sources = self._sampler.latest()
+        now = time.time()
+        if self._machine.stop is not None and engine is not None:
+            self._feed(lifecycle.InFlight((engine.running or 0) + (engine.waiting or 0)))
+        status = msgspec.structs.replace(self._machine.status, over=self._machine.over)
+        sample = Sample(time_s=now, state=status.state, gpus=gpus, host=host, engine=engine)
+        if not self._records.samples or now - self._records.samples[-1].time_s >= TICK_S * 0.9:
+            self._records.sample(sample)
+            self._judge(sample)
+        for source in sources:
+            if source.error and self._said_sources.get(source.name) != source.error:
+                self._event("source", f"{source.name}: {source.error}", Level.INFO)
+            self._said_sources[source.name] = source.error or ""
+        self._say_losses()
+        self._seq += 1
+        self._door.publish(
+            Snapshot(
+                seq=self._seq,
+                time_s=now,
+                status=status,
+                gpus=gpus,
+                host=host,
+                engine=engine,
+                sources=sources,
+                hints=self._firing,
+                log_bytes=self._log.size_bytes,
+            )
+        )
+
+    def _judge(self, sample: Sample) -> None:
+        before = {hint.id for hint in self._firing if hint.state is HintState.FIRING}
+        self._firing = self._hints.update(sample)
+        for hint in self._firing:
+            if hint.state is HintState.FIRING and hint.id not in before:
+                self._event("hint", f"{hint.title}: {' '.join(hint.evidence)}", hint.level)
+
+    def _say_losses(self) -> None:
+        if self._records.lost > self._said_lost:
+            self._said_lost = self._records.lost
+            text = f"{self._records.lost} records could not be written: {self._records.last_error}"
+            event = EventRecord(time_s=time.time(), kind="note", text=text, level=Level.WARN)
+            self._door.announce(event)
+
+    def _event(self, kind: str, text: str, level: Level) -> None:
+        event = EventRecord(time_s=time.time(), kind=kind, text=text, level=level)
+        self._records.event(event)
+        self._door.announce(event)
+
+    def _note(self, text: str, level: Level) -> None:
+        self._event("note", text, level)
