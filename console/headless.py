@@ -26,7 +26,7 @@ from console.core.models import (
     ServerStatus,
     Snapshot,
 )
-from console.core.units import format_duration, format_percent, format_rate
+from console.core.units import elapsed_text, latency_text, percent_text, ratio_text
 from console.protocol import Happened, History, Pushed
 
 __all__ = ["Narrator", "follow"]
@@ -75,7 +75,7 @@ class Narrator:
         self._say_hints(snapshot)
 
     def _elapsed(self) -> str:
-        return format_duration(time.monotonic() - self._began_s)
+        return elapsed_text(time.monotonic() - self._began_s)
 
     def _tell(self, text: str, kind: str, **data: Any) -> None:
         self._say(f"[{self._elapsed():>7}] {text}")
@@ -97,7 +97,9 @@ class Narrator:
             case ServerState.FAILED | ServerState.CRASHED:
                 self._tell(f"{state}: {status.reason}", "state", **data, exit_code=status.exit_code)
             case ServerState.STARTING:
-                self._tell(f"starting {run.profile_name} with {run.engine_name}, pid {status.pid or '–'}", "state", **data)
+                self._tell(
+                    f"starting {run.profile_name} with {run.engine_name}, pid {status.pid or '–'}", "state", **data
+                )
             case ServerState.LOADING:
                 pass
             case _:
@@ -111,7 +113,7 @@ class Narrator:
             return
         self._phase, self._said_detail = status.phase, status.phase_detail
         self._next_line_s = time.monotonic() + 2.0
-        share = f" {format_percent(status.progress * 100)}" if status.progress is not None and done else ""
+        share = f" {ratio_text(status.progress)}" if status.progress is not None and done else ""
         detail = f": {status.phase_detail}" if status.phase_detail else ""
         self._tell(
             f"loading {status.phase}{share}{detail}",
@@ -129,17 +131,17 @@ class Narrator:
         parts = [
             f"running {_count(engine.running)}",
             f"waiting {_count(engine.waiting)}",
-            f"KV cache {format_percent(None if engine.kv_cache_usage is None else engine.kv_cache_usage * 100)}",
+            f"KV cache {ratio_text(engine.kv_cache_usage)}",
             f"output {format_rate(engine.generation_tokens_per_s)} tok/s",
             f"prompt {format_rate(engine.prompt_tokens_per_s)} tok/s",
         ]
         if engine.ttft is not None and engine.ttft.p50_s is not None:
-            parts.append(f"TTFT p50 {format_duration(engine.ttft.p50_s)}")
+            parts.append(f"TTFT p50 {latency_text(engine.ttft.p50_s)}")
         if snapshot.gpus:
             known = [gpu.util_percent for gpu in snapshot.gpus if gpu.util_percent is not None]
-            parts.append(f"GPU {format_percent(sum(known) / len(known) if known else None)}")
+            parts.append(f"GPU {percent_text(sum(known) / len(known) if known else None)}")
         if snapshot.host is not None:
-            parts.append(f"CPU {format_percent(snapshot.host.cpu_percent)}")
+            parts.append(f"CPU {percent_text(snapshot.host.cpu_percent)}")
         self._tell("  ".join(parts), "status", snapshot=msgspec.to_builtins(snapshot))
 
     def _say_hints(self, snapshot: Snapshot) -> None:
@@ -213,9 +215,7 @@ async def _stop(session: Session, drain_timeout_s: float | None) -> None:
         await session.stop(drain_timeout_s)
 
 
-async def _narrate(
-    session: Session, narrator: Narrator, got: list[signal.Signals], *, until_ready: bool
-) -> ExitCode:
+async def _narrate(session: Session, narrator: Narrator, got: list[signal.Signals], *, until_ready: bool) -> ExitCode:
     async for update in session.updates():
         match update:
             case Pushed(snapshot=snapshot):

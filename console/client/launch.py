@@ -108,7 +108,9 @@ def prepare_run(name: str, profile: Profile, engine: Engine) -> RunDir:
         run.write_info(info)
     except OSError as error:
         raise StateError(
-            "Cannot write the run directory", f"{run.path}: {error.strerror}", "Free some disk space, or set XDG_STATE_HOME."
+            "Cannot write the run directory",
+            f"{run.path}: {error.strerror}",
+            "Free some disk space, or set XDG_STATE_HOME.",
         ) from error
     return run
 

@@ -1,0 +1,179 @@
+"""The real `Backend`: this machine's profiles, engines, runs and supervisors (see `console.client.api.Backend`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import psutil
+
+from console.client.api import (
+    InstallProgress,
+    LaunchPlan,
+    MachineInfo,
+    ProfileEntry,
+    ProfileProblem,
+    Session,
+)
+from console.client.launch import check_port, prepare_run, start_supervisor
+from console.client.session import connect
+from console.core.command import build_command, redact_env, shell_line
+from console.core.errors import EngineError, HardwareError, NotRunningError
+from console.core.fit import fit_profile
+from console.core.models import GpuReading, RunInfo
+from console.core.overrides import apply_overrides
+from console.core.profile import Profile
+from console.core.suitability import sort_key, suit
+from console.io import engines, gpu, profiles, runs
+from console.io.config import read_configuration
+from console.io.engines import Engine
+from console.io.tinymodel import model_directory
+
+__all__ = ["LocalBackend"]
+
+
+class LocalBackend:
+    """Everything on this machine. `engine` is the operator's choice on the command line."""
+
+    def __init__(self, engine: str | None = None) -> None:
+        self._explicit_engine = engine
+        self._machine: MachineInfo | None = None
+
+    async def machine(self) -> MachineInfo:
+        """What this machine has; asked once."""
+        if self._machine is None:
+            self._machine = await asyncio.to_thread(_look_at_machine)
+        return self._machine
+
+    async def profiles(self) -> tuple[tuple[ProfileEntry, ...], tuple[ProfileProblem, ...]]:
+        """Profiles, best suited first, and those that could not be read."""
+        machine = await self.machine()
+        catalogue = await asyncio.to_thread(profiles.discover)
+        entries = [
+            ProfileEntry(
+                name=stored.name,
+                path=stored.path,
+                origin=str(stored.origin),
+                profile=stored.profile,
+                suitability=suit(stored.profile, machine.gpus),
+                fit=fit_profile(stored.profile, machine.gpus),
+            )
+            for stored in catalogue.profiles
+        ]
+        entries.sort(key=lambda entry: sort_key(entry.name, entry.profile, entry.suitability))
+        problems = tuple(
+            ProfileProblem(name=broken.name, path=broken.path, errors=broken.errors) for broken in catalogue.problems
+        )
+        return tuple(entries), problems
+
+    async def plan(self, name: str, overrides: Mapping[str, Any] | None = None) -> LaunchPlan:
+        """What a launch would do. Raises ProfileError, EngineError or StateError."""
+        return await asyncio.to_thread(self._plan, name, overrides or {})
+
+    async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
+        """Install a fitting engine and plan again."""
+        section = plan.profile.engine
+        await engines.install(
+            engines.suggested_version(section),
+            section.kind,
+            lambda step, fraction: progress(InstallProgress(step=step, fraction=fraction)),
+        )
+        return await asyncio.to_thread(self._with_engine, plan.profile_name, plan.profile, plan.warnings)
+
+    async def launch(self, plan: LaunchPlan) -> Session:
+        """Start a supervisor for this plan and attach to it."""
+        engine = await asyncio.to_thread(self._engine, plan.profile)
+        await asyncio.to_thread(check_port, plan.profile)
+        run = await asyncio.to_thread(prepare_run, plan.profile_name, plan.profile, engine)
+        return await start_supervisor(run)
+
+    async def runs(self) -> tuple[RunInfo, ...]:
+        """Runs whose supervisor or server is alive, newest first."""
+        found = await asyncio.to_thread(runs.list_runs)
+        return tuple(info for _, info in found if runs.is_live(info))
+
+    async def attach(self, run_id: str) -> Session:
+        """Attach to a run; a server whose supervisor was lost gets a new one first.
+
+        Raises:
+            NotRunningError: neither runs any more.
+        """
+        run, info = await asyncio.to_thread(runs.find_run, run_id)
+        if runs.is_supervised(info):
+            return await connect(run)
+        if runs.is_serving(info):
+            return await start_supervisor(run)
+        raise NotRunningError(
+            "The run is over",
+            f"{info.id}: {info.state} {info.reason}".strip(),
+            f"Its log: dsv4-console logs {info.id}",
+        )
+
+    def _plan(self, name: str, overrides: Mapping[str, Any]) -> LaunchPlan:
+        stored = profiles.load(name)
+        profile = apply_overrides(stored.profile, overrides) if overrides else stored.profile
+        return self._with_engine(stored.name, profile, stored.warnings)
+
+    def _with_engine(self, name: str, profile: Profile, warnings: tuple[str, ...]) -> LaunchPlan:
+        offer = ""
+        engine: Engine | None = None
+        try:
+            engine = self._engine(profile)
+        except EngineError as error:
+            if self._engine_named(profile):
+                raise
+            offer = engines.offer(profile.engine)
+            warnings = (*warnings, *(error.message.splitlines()))
+        directory = model_directory(profile.model.id)
+        command = build_command(
+            profile,
+            str(engine.executable) if engine else "vllm",
+            str(directory) if directory else None,
+            engine.version if engine else None,
+        )
+        return LaunchPlan(
+            profile_name=name,
+            profile=profile,
+            argv=command.argv,
+            env=redact_env(command.env),
+            command_line=shell_line(command.argv, command.env),
+            engine_name=engine.name if engine else None,
+            engine_version=engine.version if engine else None,
+            install_offer=offer,
+            warnings=tuple(dict.fromkeys((*warnings, *command.warnings))),
+        )
+
+    def _engine(self, profile: Profile) -> Engine:
+        return engines.choose(profile.engine, self._explicit_engine, read_configuration().engine)
+
+    def _engine_named(self, profile: Profile) -> bool:
+        return bool(profile.engine.name or self._explicit_engine or read_configuration().engine)
+
+
+def _look_at_machine() -> MachineInfo:
+    gpus: tuple[GpuReading, ...] | None = None
+    trouble = driver = ""
+    backend = gpu.default_backend()
+    try:
+        backend.open()
+        gpus = backend.read_all()
+        driver = backend.driver_version() or ""
+    except HardwareError as error:
+        trouble = f"{error.title}: {error.message}" if error.message else error.title
+    finally:
+        backend.close()
+    return MachineInfo(
+        gpus=gpus,
+        gpu_error=trouble,
+        driver_version=driver,
+        cpu_count=psutil.cpu_count() or 0,
+        memory_total_bytes=psutil.virtual_memory().total,
+    )
+
+
+def plan_to_dict(plan: LaunchPlan) -> dict[str, Any]:
+    """A plan as `--dry-run --json` prints it."""
+    data: dict[str, Any] = msgspec.to_builtins(plan)
+    return data
