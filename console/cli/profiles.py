@@ -1,0 +1,147 @@
+"""`dsv4-console profiles list|show|check`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from console.cli.launch import overrides_from
+from console.cli.output import Output
+from console.client.api import FitSummary, ProfileEntry
+from console.client.backend import LocalBackend
+from console.core.errors import ExitCode
+from console.core.profile import HardwareSection
+from console.io import profiles
+
+__all__ = ["check", "list_profiles", "show"]
+
+
+def hardware_text(hardware: HardwareSection) -> str:
+    """`8 × H100`, or `CPU`."""
+    return f"{hardware.count} × {hardware.gpu}" if hardware.count else "CPU"
+
+
+def list_profiles(_arguments: argparse.Namespace, output: Output) -> int:
+    """All profiles, best suited first; those that cannot be read after them."""
+    entries, problems = asyncio.run(LocalBackend().profiles())
+    rows = [("", "name", "hardware", "precision", "evidence", "on this machine")]
+    for entry in entries:
+        profile = entry.profile
+        mark = "✓" if entry.suitability.rank == 0 else " "
+        rows.append(
+            (
+                mark,
+                entry.name + ("*" if entry.origin != "shipped" else ""),
+                hardware_text(profile.hardware),
+                profile.model.precision,
+                str(profile.profile.evidence),
+                entry.suitability.text,
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        output.data("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
+    if any(entry.origin != "shipped" for entry in entries):
+        output.say("* your own")
+    for problem in problems:
+        output.say(f"✖ {problem.name} cannot be used:")
+        for line in problem.errors:
+            output.say(f"    {line}")
+    output.document(
+        {
+            "profiles": [_entry(entry) for entry in entries],
+            "problems": [
+                {"name": problem.name, "path": str(problem.path), "errors": problem.errors} for problem in problems
+            ],
+        }
+    )
+    return ExitCode.OK
+
+
+def show(arguments: argparse.Namespace, output: Output) -> int:
+    """One profile in full."""
+    backend = LocalBackend()
+
+    async def gather() -> tuple[Any, Any]:
+        plan = await backend.plan(arguments.name, overrides_from(arguments.overrides))
+        entry = await backend.entry(arguments.name, plan.profile)
+        return plan, entry
+
+    plan, entry = asyncio.run(gather())
+    profile = plan.profile
+    about = profile.profile
+    output.data(f"{entry.name} – {about.title}  ({entry.origin}: {entry.path})")
+    for text in (about.description, about.use):
+        if text:
+            output.data(f"  {text}")
+    output.data(f"  hardware   {hardware_text(profile.hardware)} – {entry.suitability.text}")
+    output.data(f"  model      {profile.model.id}  {profile.model.precision}")
+    output.data(f"  evidence   {about.evidence}" + "".join(f"\n             {source}" for source in about.sources))
+    if about.prefer:
+        output.data(f"  prefer     {about.prefer}")
+    output.data(f"  engine     {plan.engine_name or 'none installed: ' + plan.install_offer}  ({profile.engine.vllm})")
+    for line in fit_lines(entry.fit):
+        output.data(f"  {line}")
+    output.data(f"  command    {plan.command_line}")
+    for warning in plan.warnings:
+        output.say(f"note: {warning}")
+    output.document({**_entry(entry), "command_line": plan.command_line, "argv": plan.argv, "env": plan.env})
+    return ExitCode.OK
+
+
+def check(arguments: argparse.Namespace, output: Output) -> int:
+    """Read profiles strictly and print every mistake. Exit code 2 if there is one."""
+    targets: list[tuple[str, Path]] = []
+    if arguments.paths:
+        for text in arguments.paths:
+            path = Path(text).expanduser()
+            if path.is_dir():
+                targets += [(file.stem, file) for file in sorted(path.glob("*.toml"))]
+            elif path.exists() or text.endswith(".toml") or "/" in text:
+                targets.append((path.stem, path))
+            else:
+                targets.append((text, profiles.find_file(text)))
+    else:
+        catalogue = profiles.discover()
+        targets = [(item.name, item.path) for item in (*catalogue.profiles, *catalogue.problems)]
+    results = []
+    for name, path in targets:
+        reading = profiles.check_file(path)
+        results.append({"name": name, "path": str(path), "errors": reading.errors, "warnings": reading.warnings})
+        output.data(f"{'✖' if reading.errors else '✓'} {name}")
+        for line in reading.errors:
+            output.data(f"    {line}")
+        for line in reading.warnings:
+            output.data(f"    note: {line}")
+    output.document({"profiles": results})
+    return ExitCode.USAGE if any(result["errors"] for result in results) else ExitCode.OK
+
+
+def fit_lines(fit: FitSummary) -> list[str]:
+    """The fit arithmetic in words, one line each."""
+    figures = [
+        ("weights", fit.weights_gib_per_gpu),
+        ("KV cache", fit.kv_gib_per_gpu),
+        ("reserve", fit.reserve_gib_per_gpu),
+        ("of", fit.total_gib_per_gpu),
+    ]
+    known = "  ".join(f"{name} {value:.1f} GiB" for name, value in figures if value is not None)
+    lines = [f"fit        {fit.verdict}  {known}".rstrip()]
+    if fit.kv_tokens is not None:
+        lines.append(f"           room for {fit.kv_tokens:,} tokens in the KV cache")
+    return lines + [f"           {line}" for line in fit.basis]
+
+
+def _entry(entry: ProfileEntry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "path": str(entry.path),
+        "origin": entry.origin,
+        "suitability": msgspec.to_builtins(entry.suitability),
+        "fit": msgspec.to_builtins(entry.fit),
+        "profile": msgspec.to_builtins(entry.profile),
+    }
