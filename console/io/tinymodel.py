@@ -1,7 +1,7 @@
 """Makes tiny models: a few tens of kilobytes that vLLM serves with `--load-format dummy`, on a machine without a GPU.
 
 A directory holds a configuration, a byte-level BPE tokenizer and a chat template, and no weights: vLLM draws them at
-random. Such a model answers with random tokens, so its vocabulary is what can be seen: words, parts of words, letters.
+random. Such a model answers with random tokens, so its vocabulary is what can be seen: common words and ASCII.
 Written as plain JSON, with no tokenizer library. `python -m console.io.tinymodel DIR [SHAPE]` makes one by hand.
 """
 
@@ -27,8 +27,8 @@ VOCABULARY = 512
 SPECIALS = ("<|begin|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|unknown|>")
 BEGIN, END, UNKNOWN = 0, 1, 5
 
-STOPS = [END, 0, 2, 3, 4]
-"""Any mark of a turn ends the answer. Drawn at random that is one token in a hundred: a paragraph, not a page."""
+STOPS = (END, 2)
+"""Marks that end an answer: its own, and the user's next turn. Drawn at random that is one token in 256."""
 
 CHAT_TEMPLATE = (
     "{{ '<|begin|>' }}{% for message in messages %}"
@@ -38,16 +38,29 @@ CHAT_TEMPLATE = (
 
 WORDS = (
     "the of and to in is you that it he was for on are as with his they at be this have from or one had by word "
-    "but not what all were we when your can said there use an each which she do how their if will up other about "
-    "out many then them these so some her would make like him into time has look two more write go see number no "
-    "way could people my than first water been call who oil its now find long down day did get come made may part "
-    "over new sound take only little work know place year live me back give most very after thing our just name "
-    "good sentence man think say great where help through much before line right too mean old any same tell boy "
-    "follow came want show also around form three small set put end does another well large must big even such "
-    "because turn here why ask went men read need land different home us move try kind hand picture again change "
-    "off play spell air away animal house point page letter mother answer found study still learn should world"
+    "but not what all were we when your can said there use an each which she do how their if will up other "
+    "about out many then them these so some her would make like him into time has look two more write go see "
+    "number no way could people my than first water been call who oil its now find long down day did get come "
+    "made may part over new sound take only little work know place year live me back give most very after thing "
+    "our just name good sentence man think say great where help through much before line right too mean old any "
+    "same tell boy follow came want show also around form three small set put end does another well large must "
+    "big even such because turn here why ask went men read need land different home us move try kind hand "
+    "picture again change off play spell air away animal house point page letter mother answer found study "
+    "still learn should world high every near add food between own below country plant last school father keep "
+    "tree never start city earth eye light thought head under story saw left few while along might close "
+    "something seem next hard open example begin life always those both paper together got group often run "
+    "important until children side feet car mile night walk white sea began grow took river four carry state "
+    "once book hear stop without second later miss idea enough eat face watch far really almost let above girl "
+    "sometimes mountain cut young talk soon list song being leave family body music color stand sun question "
+    "fish area mark dog horse bird problem complete room knew since ever piece told usually friend easy heard "
+    "order red door sure become top ship across today during short better best however low hour black product "
+    "happen whole measure remember early wave reach listen wind rock space cover fast several hold himself "
+    "toward five step morning pass vowel true hundred against pattern numeral table north slow money map farm "
+    "pull draw voice power town fine certain fly fall lead cry dark machine note wait plan figure star box noun "
+    "field rest correct able pound done beauty drive stood contain front teach week final gave green quick "
+    "develop ocean warm free"
 )
-"""Common English words; as many as the vocabulary has room for become one token each, with the space before it."""
+"""The 410 commonest words of school English, roughly: each is one token, with the space before it."""
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -152,7 +165,7 @@ def _config(shape: str) -> dict[str, Any]:
 def _files(shape: str) -> dict[str, str]:
     documents: dict[str, dict[str, Any]] = {
         "config.json": _config(shape),
-        "generation_config.json": {"bos_token_id": BEGIN, "eos_token_id": STOPS, "temperature": 1.0},
+        "generation_config.json": {"bos_token_id": BEGIN, "eos_token_id": list(STOPS), "temperature": 1.0},
         "tokenizer.json": _tokenizer(),
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -168,17 +181,13 @@ def _files(shape: str) -> dict[str, str]:
 
 
 def _tokenizer() -> dict[str, Any]:
-    """A byte-level BPE tokenizer: special tokens, visible ASCII, and words built up by merges letter by letter.
+    """A byte-level BPE tokenizer without merges: a word that it knows is one token, any other is its characters.
 
-    Other bytes are unknown to it, one token each, so that no answer holds half a character or a control code.
+    Bytes that are not visible ASCII are unknown to it, so that no answer holds half a character or a control code.
     """
-    vocabulary = [*SPECIALS, *(_stand_in(byte) for byte in (ord("\n"), *range(ord(" "), ord("~") + 1)))]
-    merges: list[list[str]] = []
-    for word in WORDS.split():
-        steps = _merges_of(_stand_in(ord(" ")) + word, set(vocabulary))
-        if len(vocabulary) + len(steps) <= VOCABULARY:
-            merges += steps
-            vocabulary += [left + right for left, right in steps]
+    visible = (ord("\n"), *range(ord(" "), ord("~") + 1))
+    space = _stand_in(ord(" "))
+    vocabulary = (*SPECIALS, *map(_stand_in, visible), *(space + word for word in WORDS.split()))
     return {
         "version": "1.0",
         "truncation": None,
@@ -207,17 +216,11 @@ def _tokenizer() -> dict[str, Any]:
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": False,
+            "ignore_merges": True,
             "vocab": {text: number for number, text in enumerate(vocabulary)},
-            "merges": merges,
+            "merges": [],
         },
     }
-
-
-def _merges_of(word: str, known: set[str]) -> list[list[str]]:
-    """The merges still needed to build `word` from its longest known start, one character at a time."""
-    start = max(length for length in range(1, len(word) + 1) if word[:length] in known)
-    return [[word[:length], word[length]] for length in range(start, len(word))]
 
 
 def _stand_in(byte: int) -> str:
