@@ -132,8 +132,8 @@ class Narrator:
             f"running {_count(engine.running)}",
             f"waiting {_count(engine.waiting)}",
             f"KV cache {ratio_text(engine.kv_cache_usage)}",
-            f"output {format_rate(engine.generation_tokens_per_s)} tok/s",
-            f"prompt {format_rate(engine.prompt_tokens_per_s)} tok/s",
+            f"output {rate_text(engine.generation_tokens_per_s)}",
+            f"prompt {rate_text(engine.prompt_tokens_per_s)}",
         ]
         if engine.ttft is not None and engine.ttft.p50_s is not None:
             parts.append(f"TTFT p50 {latency_text(engine.ttft.p50_s)}")

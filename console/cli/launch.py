@@ -85,9 +85,7 @@ async def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], ou
         emit=output.line if output.json else None,
         interval_s=arguments.status_interval,
     )
-    code = await follow(
-        session, narrator, until_ready=arguments.detach, drain_timeout_s=arguments.drain_timeout
-    )
+    code = await follow(session, narrator, until_ready=arguments.detach, drain_timeout_s=arguments.drain_timeout)
     if arguments.detach and code is ExitCode.OK and narrator.was_ready:
         output.say("detached; see: dsv4-console status · stop it with: dsv4-console stop")
     return code
@@ -112,7 +110,9 @@ def _dry_run(plan: LaunchPlan, output: Output) -> int:
     return ExitCode.OK
 
 
-async def _install(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output) -> LaunchPlan:
+async def _install(
+    backend: LocalBackend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output
+) -> LaunchPlan:
     """Install the missing engine where the operator agrees.
 
     Raises:

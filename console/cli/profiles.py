@@ -44,7 +44,9 @@ def list_profiles(_arguments: argparse.Namespace, output: Output) -> int:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
-        output.data("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
+        output.data(
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+        )
     if any(entry.origin != "shipped" for entry in entries):
         output.say("* your own")
     for problem in problems:
@@ -83,7 +85,9 @@ def show(arguments: argparse.Namespace, output: Output) -> int:
     output.data(f"  evidence   {about.evidence}" + "".join(f"\n             {source}" for source in about.sources))
     if about.prefer:
         output.data(f"  prefer     {about.prefer}")
-    output.data(f"  engine     {plan.engine_name or 'none installed: ' + plan.install_offer}  ({profile.engine.vllm})")
+    output.data(
+        f"  engine     {plan.engine_name or 'none installed: ' + plan.install_offer}  ({profile.engine.vllm})"
+    )
     for line in fit_lines(entry.fit):
         output.data(f"  {line}")
     output.data(f"  command    {plan.command_line}")

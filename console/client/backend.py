@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-import msgspec
 import psutil
 
 from console.client.api import (
@@ -15,23 +15,25 @@ from console.client.api import (
     MachineInfo,
     ProfileEntry,
     ProfileProblem,
-    Session,
 )
 from console.client.launch import check_port, prepare_run, start_supervisor
-from console.client.session import connect
-from console.core.command import build_command, redact_env, shell_line
+from console.client.session import SocketSession, connect
+from console.core import versions
+from console.core.command import GENERATED, build_command, redact_env, shell_line
 from console.core.errors import EngineError, HardwareError, NotRunningError
-from console.core.fit import fit_profile
+from console.core.fit import fit
 from console.core.models import GpuReading, RunInfo
 from console.core.overrides import apply_overrides
 from console.core.profile import Profile
-from console.core.suitability import sort_key, suit
-from console.io import engines, gpu, profiles, runs
+from console.core.suitability import order_key, suit
+from console.io import engines, gpu, paths, profiles, runs
 from console.io.config import read_configuration
 from console.io.engines import Engine
-from console.io.tinymodel import model_directory
+from console.io.profiles import StoredProfile
 
 __all__ = ["LocalBackend"]
+
+GIB = 2**30
 
 
 class LocalBackend:
@@ -51,22 +53,18 @@ class LocalBackend:
         """Profiles, best suited first, and those that could not be read."""
         machine = await self.machine()
         catalogue = await asyncio.to_thread(profiles.discover)
-        entries = [
-            ProfileEntry(
-                name=stored.name,
-                path=stored.path,
-                origin=str(stored.origin),
-                profile=stored.profile,
-                suitability=suit(stored.profile, machine.gpus),
-                fit=fit_profile(stored.profile, machine.gpus),
-            )
-            for stored in catalogue.profiles
-        ]
-        entries.sort(key=lambda entry: sort_key(entry.name, entry.profile, entry.suitability))
+        entries = [_entry(stored, stored.profile, machine) for stored in catalogue.profiles]
+        entries.sort(key=lambda entry: order_key(entry.name, entry.profile, entry.suitability))
         problems = tuple(
             ProfileProblem(name=broken.name, path=broken.path, errors=broken.errors) for broken in catalogue.problems
         )
         return tuple(entries), problems
+
+    async def entry(self, name: str, profile: Profile) -> ProfileEntry:
+        """One profile as the picker shows it, with `profile` (overrides applied) in place of what its file says."""
+        machine = await self.machine()
+        stored = await asyncio.to_thread(profiles.load, name)
+        return _entry(stored, profile, machine)
 
     async def plan(self, name: str, overrides: Mapping[str, Any] | None = None) -> LaunchPlan:
         """What a launch would do. Raises ProfileError, EngineError or StateError."""
@@ -76,13 +74,13 @@ class LocalBackend:
         """Install a fitting engine and plan again."""
         section = plan.profile.engine
         await engines.install(
-            engines.suggested_version(section),
+            versions.suggest(section.vllm, engines.RECIPES[section.kind].version),
             section.kind,
             lambda step, fraction: progress(InstallProgress(step=step, fraction=fraction)),
         )
         return await asyncio.to_thread(self._with_engine, plan.profile_name, plan.profile, plan.warnings)
 
-    async def launch(self, plan: LaunchPlan) -> Session:
+    async def launch(self, plan: LaunchPlan) -> SocketSession:
         """Start a supervisor for this plan and attach to it."""
         engine = await asyncio.to_thread(self._engine, plan.profile)
         await asyncio.to_thread(check_port, plan.profile)
@@ -94,7 +92,7 @@ class LocalBackend:
         found = await asyncio.to_thread(runs.list_runs)
         return tuple(info for _, info in found if runs.is_live(info))
 
-    async def attach(self, run_id: str) -> Session:
+    async def attach(self, run_id: str) -> SocketSession:
         """Attach to a run; a server whose supervisor was lost gets a new one first.
 
         Raises:
@@ -126,7 +124,7 @@ class LocalBackend:
                 raise
             offer = engines.offer(profile.engine)
             warnings = (*warnings, *(error.message.splitlines()))
-        directory = model_directory(profile.model.id)
+        directory = _generated_directory(profile.model.id)
         command = build_command(
             profile,
             str(engine.executable) if engine else "vllm",
@@ -173,7 +171,24 @@ def _look_at_machine() -> MachineInfo:
     )
 
 
-def plan_to_dict(plan: LaunchPlan) -> dict[str, Any]:
-    """A plan as `--dry-run --json` prints it."""
-    data: dict[str, Any] = msgspec.to_builtins(plan)
-    return data
+def _entry(stored: StoredProfile, profile: Profile, machine: MachineInfo) -> ProfileEntry:
+    memory = [gpu.memory_total_bytes for gpu in machine.gpus or () if gpu.memory_total_bytes]
+    return ProfileEntry(
+        name=stored.name,
+        path=stored.path,
+        origin=str(stored.origin),
+        profile=profile,
+        suitability=suit(profile, machine.gpus),
+        fit=fit(
+            profile,
+            gpu_memory_gib=min(memory) / GIB if memory else None,
+            host_memory_gib=machine.memory_total_bytes / GIB,
+        ),
+    )
+
+
+def _generated_directory(model_id: str) -> Path | None:
+    """Where a model made by this program will be, without making it."""
+    if not model_id.startswith(GENERATED):
+        return None
+    return paths.generated_models_dir() / model_id.removeprefix(GENERATED)

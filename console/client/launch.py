@@ -123,7 +123,7 @@ async def start_supervisor(run: RunDir) -> SocketSession:
     """
     with run.supervisor_log_path.open("ab") as log:
         # -P keeps the working directory off the module path: it is the operator's, with any names in it.
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: ASYNC220 - it starts in a few milliseconds and must not be our child's child
             [sys.executable, "-P", "-m", "console.supervisor", str(run.path)],
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
@@ -32,11 +33,31 @@ from console.protocol import (
     encode,
 )
 
-__all__ = ["SocketSession", "connect"]
+__all__ = ["SocketSession", "chat_with", "connect"]
 
 REPLY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
 HISTORY_S = 3_600.0
+
+
+class _Inbox:
+    """Updates that wait to be read. Of snapshots in a row only the newest is kept, so a slow reader costs nothing."""
+
+    def __init__(self) -> None:
+        self._updates: deque[Update] = deque()
+        self._wake = asyncio.Event()
+
+    def put(self, update: Update) -> None:
+        if isinstance(update, Pushed) and self._updates and isinstance(self._updates[-1], Pushed):
+            self._updates.pop()
+        self._updates.append(update)
+        self._wake.set()
+
+    async def get(self) -> Update:
+        while not self._updates:
+            self._wake.clear()
+            await self._wake.wait()
+        return self._updates.popleft()
 
 
 class SocketSession:
@@ -51,7 +72,7 @@ class SocketSession:
         self._writer = writer
         self._ids = itertools.count(1)
         self._replies: dict[int, asyncio.Future[Reply]] = {}
-        self._updates: asyncio.Queue[Update] = asyncio.Queue()
+        self._updates = _Inbox()
         self._lost: Lost | None = None
         self._listener = asyncio.create_task(self._listen())
 
@@ -130,7 +151,7 @@ class SocketSession:
         except (ConnectionError, ValueError, msgspec.DecodeError) as error:
             reason = f"the line to the supervisor broke: {error}"
         self._lost = Lost(reason=reason)
-        self._updates.put_nowait(self._lost)
+        self._updates.put(self._lost)
         for future in self._replies.values():
             if not future.done():
                 future.set_exception(_gone(reason))
@@ -142,9 +163,14 @@ class SocketSession:
                 if future is not None and not future.done():
                     future.set_result(message)
             case History() | Pushed() | Happened():
-                self._updates.put_nowait(message)
+                self._updates.put(message)
             case Welcome(run=run):
                 self._run = run
+
+
+def chat_with(run: RunInfo, messages: Sequence[ChatMessage], options: ChatOptions) -> AsyncIterator[ChatDelta]:
+    """Stream an answer of a run's model. The key, where the server wants one, comes from `VLLM_API_KEY`."""
+    return stream_chat(run.url, run.model, messages, options, api_key=os.environ.get("VLLM_API_KEY"))
 
 
 def _gone(reason: str) -> NotRunningError:

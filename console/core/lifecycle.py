@@ -69,7 +69,7 @@ RESTART_WINDOW_S = 600.0
 READY_TIMEOUT = Diagnosis(
     title="The server was not ready in time",
     cause="ready-timeout",
-    remedy="If the log shows that it was still getting on, raise supervise.ready_timeout_s; if not, see where it stood.",
+    remedy="If the log shows it still getting on, raise supervise.ready_timeout_s; if not, see where it stood.",
 )
 
 

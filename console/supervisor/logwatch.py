@@ -1,0 +1,76 @@
+"""What the supervisor reads out of the server's log: the phase of a start, its figures, and why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from console.core.diagnosis import Diagnoser
+from console.core.logparse import LineParser
+from console.core.models import Diagnosis
+from console.core.phases import PhaseTracker, PhaseUpdate, StartFacts
+from console.io.logtail import LogTail
+
+__all__ = ["LogWatch"]
+
+PAGES_PER_READ = 8
+"""At most this many pages at a time, so that a flood of lines does not hold up the supervisor's other work."""
+PAGES_AT_END = 64
+"""When the server has ended, its last words count."""
+
+
+class LogWatch:
+    """Follows `server.log` over several attempts: after a restart only the new attempt's lines count."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tail = LogTail(path)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._parser = LineParser()
+        self._phases = PhaseTracker()
+        self._diagnoser = Diagnoser()
+
+    @property
+    def facts(self) -> StartFacts:
+        """Figures of the present attempt."""
+        return self._phases.facts
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the log file now; 0 before there is one."""
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
+
+    def mark_attempt(self) -> None:
+        """Forget what was seen: a new attempt writes from here on."""
+        for _ in self.read(last=True):
+            pass
+        self._begin()
+
+    def read(self, *, last: bool = False) -> Iterator[PhaseUpdate]:
+        """Take in what came since the last call; yields each change of phase or of its detail.
+
+        Args:
+            last: the server has ended, so a line without its end counts too.
+        """
+        for _ in range(PAGES_AT_END if last else PAGES_PER_READ):
+            try:
+                page = self._tail.read(flush=last)
+            except OSError:
+                return  # a log that cannot be read now is read later; the server is none the worse
+            if not page.lines:
+                return
+            for number, text in enumerate(page.lines, page.first_line):
+                line = self._parser.parse(text)
+                self._diagnoser.feed(number, line)
+                update = self._phases.feed(line)
+                if update is not None:
+                    yield update
+
+    def diagnosis(self, exit_code: int | None) -> Diagnosis | None:
+        """Why the present attempt failed, as far as its log tells."""
+        return self._diagnoser.result(exit_code)
