@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from console.core.hints import HintEngine, Limits
+from console.core.hints import HintEngine
 from console.core.models import (
     EngineReading,
     GpuReading,
@@ -85,11 +85,9 @@ def steady(gpus: Iterable[GpuReading] | None = (gpu(),), host: HostReading | Non
     return sample
 
 
-def watch(
-    series: Series, of: Profile, seconds: int = 90, limits: Limits | None = None, **more: Any
-) -> tuple[Hint, ...]:
+def watch(series: Series, of: Profile, seconds: int = 90, **more: Any) -> tuple[Hint, ...]:
     """The hints after so many seconds of a series."""
-    hints = HintEngine(of, limits, **more)
+    hints = HintEngine(of, **more)
     found: tuple[Hint, ...] = ()
     for second in range(seconds):
         found = hints.update(series(second))
@@ -166,7 +164,7 @@ class TestRaiseMaxNumSeqs:
         assert (change.before, change.after) == (None, 512)
 
     def test_the_running_limit_wins_over_the_profile(self) -> None:
-        found = firing(watch(steady(), profile(), limits=Limits(max_num_seqs=2)))
+        found = firing(watch(steady(), profile(), max_num_seqs=2))
         assert found["raise-max-num-seqs"].change[0].after == 16
 
     def test_data_parallel_engines_each_have_the_cap(self) -> None:
@@ -263,7 +261,7 @@ class TestKvCacheFull:
     def test_one_long_request_lowers_the_context(self) -> None:
         series = steady(running=1, waiting=3, kv_cache_usage=0.95)
         of = profile(serve={"max_model_len": "128k", "kv_cache_dtype": "fp8"})
-        hint = firing(watch(series, of, limits=Limits(max_model_len=131_072)))["kv-cache-full"]
+        hint = firing(watch(series, of, max_model_len=131_072))["kv-cache-full"]
         assert hint.change == (ProfileChange(key="serve.max_model_len", before="128k", after=65_536),)
 
     def test_cap_and_cache_full_together_leave_nothing_to_lower(self) -> None:

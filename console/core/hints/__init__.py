@@ -8,6 +8,5 @@ from __future__ import annotations
 
 from console.core.hints.engine import HintEngine, explain_rules
 from console.core.hints.rule import RuleDoc
-from console.core.hints.setting import Limits
 
-__all__ = ["HintEngine", "Limits", "RuleDoc", "explain_rules"]
+__all__ = ["HintEngine", "RuleDoc", "explain_rules"]

@@ -25,7 +25,9 @@ class HintEngine:
 
     Args:
         profile: as launched, overrides applied.
-        limits: what the running server says about itself; the profile and vLLM's defaults fill the rest.
+        max_num_seqs: in force per engine; `None` for the profile's or vLLM's default.
+        max_model_len: in force, in tokens; `None` where nobody knows.
+        usd_per_hour: price of the machine; `None` for the profile's.
         idle_hold_s: seconds of idleness after which `idle-spend` fires; `None` for the table's.
         rules: another table, for tests.
     """
@@ -33,12 +35,15 @@ class HintEngine:
     def __init__(
         self,
         profile: Profile,
-        limits: Limits | None = None,
         *,
+        max_num_seqs: int | None = None,
+        max_model_len: int | None = None,
+        usd_per_hour: float | None = None,
         idle_hold_s: float | None = None,
         rules: tuple[Rule, ...] = RULES,
     ) -> None:
-        self._setting = Setting(profile, limits or Limits())
+        limits = Limits(max_num_seqs=max_num_seqs, max_model_len=max_model_len, usd_per_hour=usd_per_hour)
+        self._setting = Setting(profile, limits)
         holds = {} if idle_hold_s is None else {IDLE_SPEND.id: idle_hold_s}
         self._rules = tuple(rule for rule in rules if rule.applies(self._setting))
         self._holds = {rule.id: holds.get(rule.id, rule.hold_s) for rule in self._rules}

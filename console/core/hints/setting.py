@@ -30,12 +30,13 @@ PLAIN_KV_DTYPES = frozenset({None, "auto", "bfloat16", "float16"})
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the running server says about itself; `None` where the profile and vLLM's defaults must do."""
+    """What is known about this run; `None` where the profile and vLLM's defaults must do."""
 
     max_num_seqs: int | None = None
     """Per engine, as vLLM counts it."""
     max_model_len: int | None = None
     """Tokens."""
+    usd_per_hour: float | None = None
 
 
 class Setting:
@@ -46,7 +47,7 @@ class Setting:
         self.serve = profile.serve
         self.limits = limits
         self.on_cpu = profile.engine.kind is EngineKind.CPU
-        self.usd_per_hour = profile.cost.usd_per_hour
+        self.usd_per_hour = profile.cost.usd_per_hour if limits.usd_per_hour is None else limits.usd_per_hour
         self.tensor_parallel = profile.serve.tensor_parallel_size or 1
         names = f"{profile.model.architecture or ''} {profile.model.id}".lower()
         self.is_v4 = "deepseek-v4" in names
