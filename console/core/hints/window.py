@@ -1,0 +1,192 @@
+"""The last seconds of samples, flattened once per tick, with the few statistics that rules need.
+
+Rules read windows and never single samples: a scheduler's queue empties and fills between two ticks, and one tick
+says little.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import ceil
+from typing import TypeVar
+
+from console.core.hints.setting import Setting
+from console.core.models import EngineReading, GpuReading, HostReading, Sample
+
+__all__ = ["GAP_S", "HISTORY_S", "History", "Point", "Window"]
+
+HISTORY_S = 60.0
+"""The longest window of any rule fits."""
+POINTS_MAX = 600
+"""Bound if samples come faster than once a second."""
+GAP_S = 15.0
+"""Samples further apart than this, or going back this far, start a new history."""
+GPU_HELD_RATIO = 0.1
+"""A GPU with less of its memory in use holds no model: vLLM takes 0.92 of it."""
+AT_CAP_RATIO = 0.95
+
+T = TypeVar("T")
+Reading = Callable[["Point"], float | None]
+
+
+class Point:
+    """One sample, with what rules ask of it worked out."""
+
+    __slots__ = (
+        "cap",
+        "engine",
+        "gpus",
+        "gpus_in_use",
+        "host",
+        "kv_usage",
+        "running",
+        "time_s",
+        "utilization",
+        "waiting",
+    )
+
+    def __init__(self, sample: Sample, setting: Setting) -> None:
+        self.time_s = sample.time_s
+        self.gpus = sample.gpus
+        self.host = sample.host
+        self.engine: EngineReading | None = sample.engine
+        engine = sample.engine or EngineReading()
+        self.running: float | None = engine.running
+        self.waiting: float | None = engine.waiting
+        self.kv_usage = engine.kv_cache_usage
+        self.gpus_in_use = gpus_in_use(sample.gpus or ())
+        limit = setting.seqs_limit(self.gpus_in_use)
+        self.cap = None if limit is None or sample.engine is None else limit * max(1, engine.engines)
+        """Requests that may run at a time, over all engines."""
+        self.utilization = cpu_stand_in(self.host) if setting.on_cpu else mean_utilization(self.gpus_in_use)
+        """Percent, 0 to 100."""
+
+
+def gpus_in_use(gpus: Sequence[GpuReading]) -> tuple[GpuReading, ...]:
+    """GPUs that hold something; all of them if none does or their memory is unknown."""
+    held = tuple(
+        gpu
+        for gpu in gpus
+        if gpu.memory_used_bytes is not None
+        and gpu.memory_total_bytes
+        and gpu.memory_used_bytes >= GPU_HELD_RATIO * gpu.memory_total_bytes
+    )
+    return held or tuple(gpus)
+
+
+def mean_utilization(gpus: Sequence[GpuReading]) -> float | None:
+    """Mean over the GPUs that report it, in percent."""
+    known = [gpu.util_percent for gpu in gpus if gpu.util_percent is not None]
+    return sum(known) / len(known) if known else None
+
+
+def cpu_stand_in(host: HostReading | None) -> float | None:
+    """Percent of all cores that the server's processes use; of the whole host if that is unknown."""
+    if host is None:
+        return None
+    if host.tree_cpu_percent is not None and host.cpu_count:
+        return min(100.0, host.tree_cpu_percent / host.cpu_count)
+    return host.cpu_percent
+
+
+class Window:
+    """Points of the last seconds, oldest first; never empty."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self.points = points
+        self.last = points[-1]
+
+    @property
+    def span_s(self) -> float:
+        """Seconds between the first and the last point."""
+        return self.last.time_s - self.points[0].time_s
+
+    def known(self, reading: Reading) -> list[float]:
+        """The values that are known."""
+        return [value for point in self.points if (value := reading(point)) is not None]
+
+    def mean(self, reading: Reading) -> float | None:
+        """Mean of the known values, `None` if none is."""
+        values = self.known(reading)
+        return sum(values) / len(values) if values else None
+
+    def peak(self, reading: Reading) -> float | None:
+        """Largest known value."""
+        return max(self.known(reading), default=None)
+
+    def growth(self, reading: Reading) -> float | None:
+        """Increase of a counter over the window, counting on after a reset; `None` with fewer than two values."""
+        values = self.known(reading)
+        if len(values) < 2:
+            return None
+        return sum(after - before if after >= before else after for before, after in pairwise(values))
+
+    def latest(self, reading: Callable[[Point], T | None]) -> T | None:
+        """The newest known value."""
+        return next((value for point in reversed(self.points) if (value := reading(point)) is not None), None)
+
+    def share_at_cap(self) -> float:
+        """Share of the points at which as many requests run as may, of those that know; 0 if none does."""
+        judged = [
+            point.running >= ceil(point.cap * AT_CAP_RATIO)
+            for point in self.points
+            if point.running is not None and point.cap is not None
+        ]
+        return sum(judged) / len(judged) if judged else 0.0
+
+    @property
+    def engine(self) -> EngineReading | None:
+        """The newest answer of vLLM."""
+        return self.latest(lambda point: point.engine)
+
+    @property
+    def host(self) -> HostReading:
+        """The newest reading of the host."""
+        return self.latest(lambda point: point.host) or HostReading()
+
+    @property
+    def cap(self) -> int | None:
+        """Requests that may run at a time, over all engines."""
+        return self.latest(lambda point: point.cap)
+
+    @property
+    def gpus(self) -> tuple[GpuReading, ...]:
+        """The newest GPU readings."""
+        return self.latest(lambda point: point.gpus) or ()
+
+    @property
+    def gpus_in_use(self) -> tuple[GpuReading, ...]:
+        """Of those, the ones that hold a model."""
+        return self.latest(lambda point: point.gpus_in_use or None) or ()
+
+
+class History:
+    """Points of the last `HISTORY_S` seconds."""
+
+    def __init__(self) -> None:
+        self._points: deque[Point] = deque(maxlen=POINTS_MAX)
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    @property
+    def last_s(self) -> float | None:
+        """Time of the newest point."""
+        return self._points[-1].time_s if self._points else None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._points.clear()
+
+    def append(self, point: Point) -> None:
+        """Add the newest point and drop what is too old. Its time must not be before the last one's."""
+        self._points.append(point)
+        while point.time_s - self._points[0].time_s > HISTORY_S:
+            self._points.popleft()
+
+    def window(self, seconds: float) -> Window:
+        """The points of the last `seconds`; at least the newest one."""
+        start = self._points[-1].time_s - seconds
+        return Window([point for point in self._points if point.time_s >= start])
