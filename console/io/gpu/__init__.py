@@ -1,0 +1,1 @@
+"""GPUs, behind one small interface: the real ones through NVML, and scripted ones for tests and the demo."""

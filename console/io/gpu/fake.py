@@ -1,0 +1,116 @@
+"""GPUs that exist on paper: scripted readings, for tests and the demo. The shortest true implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from console.core.errors import HardwareError
+from console.core.models import GpuReading
+from console.io.gpu.base import not_open
+
+__all__ = ["FakeGpuBackend", "idle_gpus"]
+
+H100_NAME = "NVIDIA H100 80GB HBM3"
+H100_BYTES = 81_559 * 1024**2
+"""As its driver reports it."""
+
+
+def idle_gpus(count: int, name: str = H100_NAME, memory_total_bytes: int = H100_BYTES) -> tuple[GpuReading, ...]:
+    """GPUs with nothing to do."""
+    return tuple(
+        GpuReading(
+            index=index,
+            name=name,
+            uuid=f"GPU-{index:08d}-0000-0000-0000-000000000000",
+            util_percent=0.0,
+            memory_used_bytes=0,
+            memory_total_bytes=memory_total_bytes,
+            power_w=70.0,
+            power_limit_w=700.0,
+            temperature_c=30.0,
+        )
+        for index in range(count)
+    )
+
+
+class FakeGpuBackend:
+    """Gives one frame per reading, then the last one again and again.
+
+    Args:
+        frames: readings of all GPUs, or an error to raise in their place.
+        open_errors: what `open` raises, one per call, before it succeeds.
+        capability: compute capability of every GPU.
+        used_by_pid: what `memory_used_by_pid` answers.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[tuple[GpuReading, ...] | HardwareError],
+        *,
+        open_errors: Sequence[HardwareError] = (),
+        capability: tuple[int, int] = (9, 0),
+        driver_version: str = "580.159.04",
+        used_by_pid: Mapping[int, int] | None = None,
+    ) -> None:
+        if not frames:
+            raise ValueError("a scripted source needs at least one frame")
+        self._frames = tuple(frames)
+        self._open_errors = list(open_errors)
+        self._capability = capability
+        self._driver_version = driver_version
+        self._used_by_pid = dict(used_by_pid or {})
+        self._next = 0
+        self._open = False
+
+    @property
+    def name(self) -> str:
+        """`fake`."""
+        return "fake"
+
+    def open(self) -> None:
+        """Succeed, once the scripted errors are used up.
+
+        Raises:
+            HardwareError: the next of `open_errors`.
+        """
+        self._open = False
+        if self._open_errors:
+            raise self._open_errors.pop(0)
+        self._open = True
+
+    def read_all(self) -> tuple[GpuReading, ...]:
+        """The next frame.
+
+        Raises:
+            HardwareError: not open, or the frame is an error.
+        """
+        self._need_open()
+        frame = self._frames[min(self._next, len(self._frames) - 1)]
+        self._next += 1
+        if isinstance(frame, HardwareError):
+            raise frame
+        return frame
+
+    def driver_version(self) -> str | None:
+        """The scripted one."""
+        self._need_open()
+        return self._driver_version
+
+    def compute_capabilities(self) -> tuple[tuple[int, int] | None, ...]:
+        """The scripted one for each GPU of the first frame that has any."""
+        self._need_open()
+        frame = next((frame for frame in self._frames if not isinstance(frame, HardwareError)), ())
+        return (self._capability,) * len(frame)
+
+    def memory_used_by_pid(self) -> Mapping[int, int]:
+        """The scripted one."""
+        self._need_open()
+        return dict(self._used_by_pid)
+
+    def close(self) -> None:
+        """Close it; frames go on where they were after the next `open`."""
+        self._open = False
+
+    def _need_open(self) -> None:
+        if not self._open:
+            raise not_open(self.name)

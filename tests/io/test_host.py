@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from console.core.models import HostReading
+from console.io.host import HostSampler, session_pids
+
+# A leader that starts a busy child and waits for the end of its input; the child ends with it.
+TREE = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "print('up', flush=True)\\nwhile True: pass"], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+for line in sys.stdin:
+    child.kill()
+    child.wait()
+    print("killed", flush=True)
+child.kill()
+child.wait()
+"""
+
+
+@pytest.fixture
+def tree() -> Iterator[subprocess.Popen[str]]:
+    leader = subprocess.Popen(
+        [sys.executable, "-c", TREE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert leader.stdin is not None
+    assert leader.stdout is not None
+    leader.stdout.readline()
+    with leader:
+        yield leader
+        leader.stdin.close()
+
+
+def until(sampler: HostSampler, pid: int | None, wanted: str) -> HostReading:
+    give_up_s = time.monotonic() + 20
+    while time.monotonic() < give_up_s:
+        reading = sampler.read(pid)
+        if getattr(reading, wanted):
+            return reading
+        time.sleep(0.02)
+    pytest.fail(f"no {wanted} within 20 s")
+
+
+def test_the_machine() -> None:
+    sampler = HostSampler()
+    first = sampler.read()
+    assert first.cpu_percent is None
+    assert first.cpu_count == psutil.cpu_count()
+    assert first.memory_used_bytes is not None
+    assert first.memory_total_bytes is not None
+    assert 0 < first.memory_used_bytes < first.memory_total_bytes
+    assert first.tree_processes is first.tree_cpu_percent is first.tree_memory_bytes is None
+
+
+def test_processor_use_needs_two_readings(tree: subprocess.Popen[str]) -> None:
+    reading = until(HostSampler(), None, "cpu_percent")
+    assert reading.cpu_percent is not None
+    assert 0 < reading.cpu_percent <= 100
+
+
+def test_the_tree_of_a_session(tree: subprocess.Popen[str]) -> None:
+    sampler = HostSampler()
+    first = sampler.read(tree.pid)
+    assert first.tree_processes == 2
+    assert first.tree_cpu_percent is None
+    busy = until(sampler, tree.pid, "tree_cpu_percent")
+    assert busy.tree_cpu_percent is not None
+    assert busy.tree_memory_bytes is not None
+    rss = sum(psutil.Process(pid).memory_info().rss for pid in session_pids(tree.pid))
+    assert rss / 4 < busy.tree_memory_bytes <= rss * 1.5
+
+
+def test_a_process_that_ends_leaves_the_tree(tree: subprocess.Popen[str]) -> None:
+    sampler = HostSampler()
+    assert sampler.read(tree.pid).tree_processes == 2
+    assert tree.stdin is not None
+    assert tree.stdout is not None
+    tree.stdin.write("kill\n")
+    tree.stdin.flush()
+    tree.stdout.readline()
+    assert sampler.read(tree.pid).tree_processes == 1
+
+
+def test_members_are_looked_up_again_in_time(tree: subprocess.Popen[str]) -> None:
+    now_s = 0.0
+    sampler = HostSampler(clock=lambda: now_s)
+    assert sampler.read(os.getsid(0)).tree_processes
+    before = sampler.read(tree.pid).tree_processes
+    assert before == 2
+    now_s = 100.0
+    assert sampler.read(tree.pid).tree_processes == 2
+    assert sampler.read(None).tree_processes is None
+
+
+def test_a_session_that_is_over_is_unknown(tree: subprocess.Popen[str]) -> None:
+    sampler = HostSampler()
+    sampler.read(tree.pid)
+    assert tree.stdin is not None
+    tree.stdin.close()
+    tree.wait(10)
+    reading = sampler.read(tree.pid)
+    assert reading.tree_processes is reading.tree_cpu_percent is reading.tree_memory_bytes is None
+    assert session_pids(tree.pid) == []
