@@ -26,7 +26,7 @@ from console.core.models import (
     ServerStatus,
     Snapshot,
 )
-from console.core.units import elapsed_text, latency_text, percent_text, ratio_text
+from console.core.units import elapsed_text, latency_text, percent_text, rate_text, ratio_text
 from console.protocol import Happened, History, Pushed
 
 __all__ = ["Narrator", "follow"]
@@ -173,9 +173,7 @@ class Narrator:
             self._emit({"type": "failure", "diagnosis": data, "log": self._log_path})
 
 
-async def follow(
-    session: Session, narrator: Narrator, *, until_ready: bool, drain_timeout_s: float | None
-) -> ExitCode:
+async def follow(session: Session, narrator: Narrator, *, until_ready: bool, drain_timeout_s: float | None) -> ExitCode:
     """Narrate a session until it ends (or, with `until_ready`, is ready), stopping it on SIGINT and SIGTERM.
 
     SIGHUP, a terminal that went away, only ends the narration. Returns the exit code of the command.

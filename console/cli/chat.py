@@ -21,9 +21,7 @@ def chat(arguments: argparse.Namespace, output: Output) -> int:
     """Answer one prompt, or converse where a person types."""
     _, info = runs.find_run(arguments.run_name)
     if not runs.is_live(info):
-        raise NotRunningError(
-            "Nothing is running", f"{info.id}: {info.state}", "Start it: dsv4-console --profile NAME"
-        )
+        raise NotRunningError("Nothing is running", f"{info.id}: {info.state}", "Start it: dsv4-console --profile NAME")
     options = ChatOptions(max_tokens=arguments.max_tokens, temperature=arguments.temperature)
     history = [ChatMessage(role="system", content=arguments.system)] if arguments.system else []
     if arguments.prompt is not None or not sys.stdin.isatty():

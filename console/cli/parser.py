@@ -63,9 +63,7 @@ def build() -> argparse.ArgumentParser:
 
 def _launch_options(parser: argparse.ArgumentParser) -> None:
     launch = parser.add_argument_group("launching")
-    launch.add_argument(
-        "--profile", metavar="NAME", help="launch this profile without the UI (a name or a .toml file)"
-    )
+    launch.add_argument("--profile", metavar="NAME", help="launch this profile without the UI (a name or a .toml file)")
     launch.add_argument(
         "--set",
         metavar="KEY=VALUE",

@@ -85,9 +85,7 @@ def show(arguments: argparse.Namespace, output: Output) -> int:
     output.data(f"  evidence   {about.evidence}" + "".join(f"\n             {source}" for source in about.sources))
     if about.prefer:
         output.data(f"  prefer     {about.prefer}")
-    output.data(
-        f"  engine     {plan.engine_name or 'none installed: ' + plan.install_offer}  ({profile.engine.vllm})"
-    )
+    output.data(f"  engine     {plan.engine_name or 'none installed: ' + plan.install_offer}  ({profile.engine.vllm})")
     for line in fit_lines(entry.fit):
         output.data(f"  {line}")
     output.data(f"  command    {plan.command_line}")

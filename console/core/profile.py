@@ -128,9 +128,7 @@ class ServeSection(Section, frozen=True, kw_only=True):
     max_model_len: Annotated[
         PositiveInt | str | None, flag("--max-model-len", "longest context in tokens; also 32k, auto")
     ] = None
-    max_num_seqs: Annotated[PositiveInt | None, flag("--max-num-seqs", "requests that may run at the same time")] = (
-        None
-    )
+    max_num_seqs: Annotated[PositiveInt | None, flag("--max-num-seqs", "requests that may run at the same time")] = None
     max_num_batched_tokens: Annotated[
         PositiveInt | None, flag("--max-num-batched-tokens", "tokens of one scheduler step")
     ] = None
@@ -153,12 +151,10 @@ class ServeSection(Section, frozen=True, kw_only=True):
     tokenizer_mode: Annotated[str | None, flag("--tokenizer-mode", "tokenizer implementation")] = None
     reasoning_parser: Annotated[str | None, flag("--reasoning-parser", "splits reasoning from the answer")] = None
     tool_call_parser: Annotated[str | None, flag("--tool-call-parser", "reads tool calls")] = None
-    enable_auto_tool_choice: Annotated[
-        bool | None, flag("--enable-auto-tool-choice", "let the model choose tools")
-    ] = None
-    speculative_config: Annotated[dict[str, Any] | None, flag("--speculative-config", "draft method and length")] = (
+    enable_auto_tool_choice: Annotated[bool | None, flag("--enable-auto-tool-choice", "let the model choose tools")] = (
         None
     )
+    speculative_config: Annotated[dict[str, Any] | None, flag("--speculative-config", "draft method and length")] = None
     compilation_config: Annotated[
         dict[str, Any] | None, flag("--compilation-config", "torch.compile and CUDA graph settings")
     ] = None

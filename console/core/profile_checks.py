@@ -198,9 +198,7 @@ def _extra(profile: Profile) -> Findings:
         dotted = f"serve.extra.{key}"
         if not _EXTRA_KEY.fullmatch(key):
             near = key.lstrip("-")
-            text = (
-                f"write {near}" if _EXTRA_KEY.fullmatch(near) else "allowed: a flag's name without dashes before it"
-            )
+            text = f"write {near}" if _EXTRA_KEY.fullmatch(near) else "allowed: a flag's name without dashes before it"
             yield Finding(key=dotted, found=value, text=text)
             continue
         flag, dot, _ = key.partition(".")

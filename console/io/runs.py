@@ -223,7 +223,7 @@ def list_runs() -> tuple[tuple[RunDir, RunInfo], ...]:
     """All readable runs, newest first."""
     found = []
     try:
-        entries = sorted(paths.runs_dir().iterdir(), reverse=True)
+        entries = list(paths.runs_dir().iterdir())
     except FileNotFoundError:
         return ()
     except OSError as error:
@@ -234,6 +234,7 @@ def list_runs() -> tuple[tuple[RunDir, RunInfo], ...]:
         run = RunDir(path)
         with contextlib.suppress(StateError):
             found.append((run, run.read_info()))
+    found.sort(key=lambda pair: (pair[1].created_s, pair[1].id), reverse=True)
     return tuple(found)
 
 

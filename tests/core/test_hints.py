@@ -308,9 +308,7 @@ class TestIdleSpend:
     def test_a_short_request_between_two_samples_counts(self) -> None:
         def now_and_then(second: int) -> Sample:
             done = second // 300
-            return steady(running=0, waiting=0, generation_tokens_total=9 * done, requests_finished_total=done)(
-                second
-            )
+            return steady(running=0, waiting=0, generation_tokens_total=9 * done, requests_finished_total=done)(second)
 
         assert "idle-spend" not in firing(watch(now_and_then, profile(cost={"usd_per_hour": 30}), seconds=1300))
 

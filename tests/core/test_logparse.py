@@ -255,9 +255,7 @@ def test_progress_of_bars() -> None:
     assert update is not None
     assert (update.phase, update.detail) == (Phase.WEIGHTS, "shard 3/46")
     assert update.progress == pytest.approx(3 / 46)
-    update = tracker.feed(
-        parse_line("(EngineCore pid=1) Capturing CUDA graphs (FULL):  45%|██▌  | 5/11 [00:00<00:00]")
-    )
+    update = tracker.feed(parse_line("(EngineCore pid=1) Capturing CUDA graphs (FULL):  45%|██▌  | 5/11 [00:00<00:00]"))
     assert update is not None
     assert (update.phase, update.detail, update.progress) == (Phase.GRAPHS, "FULL 5/11", 5 / 11)
 

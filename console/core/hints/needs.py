@@ -92,9 +92,7 @@ NEEDS: dict[str, Need] = {
     "host-memory": Need(
         title="host memory",
         present=lambda point, setting: (
-            point.host is not None
-            and point.host.memory_used_bytes is not None
-            and bool(point.host.memory_total_bytes)
+            point.host is not None and point.host.memory_used_bytes is not None and bool(point.host.memory_total_bytes)
         ),
         why=lambda point, setting: "no reading",
     ),

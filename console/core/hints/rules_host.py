@@ -76,9 +76,7 @@ def judge_host_memory(window: Window, setting: Setting, held_s: float) -> Findin
     )
     if ratio is None or ratio < HOST_MEMORY_FULL or not host.memory_total_bytes:
         return None
-    own = (
-        "" if host.tree_memory_bytes is None else f" The server's processes hold {host.tree_memory_bytes / GIB:.1f}."
-    )
+    own = "" if host.tree_memory_bytes is None else f" The server's processes hold {host.tree_memory_bytes / GIB:.1f}."
     return Finding(
         evidence=(f"Host memory is {percent(ratio)} used of {host.memory_total_bytes / GIB:.1f} GiB.{own}",),
         gain="End what else uses memory on this host, or drain and move before the kernel kills a worker.",

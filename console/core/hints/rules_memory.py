@@ -70,11 +70,7 @@ def relief(window: Window, setting: Setting, thrown_out: float) -> tuple[tuple[P
     size = engine.kv_cache_tokens if engine else None
     each = used * size / running if size and running > 0 else None
     long_ones = each is not None and length is not None and each >= LONG_REQUEST_RATIO * length
-    if (
-        length is not None
-        and length > 2 * MODEL_LEN_STEP
-        and (running < 2 * engines or (long_ones and not thrown_out))
-    ):
+    if length is not None and length > 2 * MODEL_LEN_STEP and (running < 2 * engines or (long_ones and not thrown_out)):
         after = max(MODEL_LEN_STEP, length // 2 // MODEL_LEN_STEP * MODEL_LEN_STEP)
         each_words = "" if each is None else f"A running request holds about {tokens(each)} tokens. "
         return (

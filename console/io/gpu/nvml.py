@@ -196,9 +196,7 @@ def hardware_error(code: int, detail: str = "") -> HardwareError:
     known = ERRORS.get(code)
     if known is not None:
         return HardwareError(*known)
-    return HardwareError(
-        "NVML does not answer", detail or f"NVML error {code}", "Run nvidia-smi to see what it says."
-    )
+    return HardwareError("NVML does not answer", detail or f"NVML error {code}", "Run nvidia-smi to see what it says.")
 
 
 def error_code(error: Exception) -> int:

@@ -1,0 +1,239 @@
+"""`--profile` on the real engine: start, figures, chat, hints, faults, signals, and nothing left behind."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import signal
+import subprocess
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.world import World, load, wait_for
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(420)]
+
+
+def firing(document: Any) -> dict[str, Any]:
+    """Hints that fire, by id."""
+    hints = document["snapshot"].get("hints", []) if document and document["snapshot"] else []
+    return {hint["id"]: hint for hint in hints if hint.get("state", "firing") == "firing"}
+
+
+def raising(key: str, world: World) -> Callable[[], Any]:
+    """A hint that proposes to raise a setting."""
+
+    def check() -> Any:
+        for hint in firing(world.status()).values():
+            for change in hint.get("change", []):
+                if change["key"] == key and change["after"] > (change["before"] or 0):
+                    return hint
+        return None
+
+    return check
+
+
+def test_start_chat_status_logs_and_a_clean_stop(world: World) -> None:
+    headless = world.headless()
+    headless.wait_ready()
+
+    phases = [line["phase"] for line in headless.of("phase")]
+    assert phases[0] == "config"
+    assert "memory" in phases
+    assert phases == sorted(
+        phases, key=["config", "download", "weights", "compile", "memory", "graphs", "server"].index
+    )
+    assert f"{world.url}/v1" in headless.said
+    elapsed = [line["elapsed_s"] for line in headless.of("phase")]
+    assert elapsed == sorted(elapsed)
+
+    answer = httpx.post(
+        f"{world.url}/v1/chat/completions",
+        json={"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8},
+        timeout=60.0,
+        trust_env=False,
+    )
+    assert answer.status_code == 200
+    assert answer.json()["usage"]["completion_tokens"] > 0
+
+    chat = world.json("chat", "Say something", "--max-tokens", "12")
+    assert chat["completion_tokens"] > 0
+    assert chat["ttft_s"] > 0
+
+    document = wait_for("engine figures", lambda: (d := world.status()) and d["snapshot"].get("engine") and d)
+    snapshot = document["snapshot"]
+    assert snapshot["status"]["state"] == "ready"
+    assert snapshot["engine"]["kv_cache_tokens"] == 2_097_152
+    assert snapshot["engine"]["generation_tokens_total"] >= chat["completion_tokens"]
+    assert snapshot["host"]["tree_processes"] >= 3
+    sources = {source["name"]: source for source in snapshot["sources"]}
+    assert sources["metrics"].get("error") is None
+    assert snapshot.get("gpus") is None
+    assert sources["gpu"]["error"]
+    assert document["run"]["url"] == world.url
+
+    text = world.run("logs").stdout
+    assert "Application startup complete" in text
+    assert len(world.run("logs", "-n", "3").stdout.splitlines()) == 3
+
+    second = world.run("--profile", "cpu-smoke", "--set", f"serve.port={world.port}")
+    assert second.returncode == 3
+    assert f"Port {world.port} is taken" in second.stderr
+    assert f"pid {document['run']['server_pid']}" in second.stderr
+
+    headless.interrupt(signal.SIGINT)
+    assert headless.wait_end() == 0
+    assert headless.states()[-1] == "stopped"
+    assert all(json.loads(line) for line in headless.raw), "stdout holds JSON lines only"
+    assert not world.engine_processes()
+    after = world.run("status")
+    assert after.returncode == 5
+    assert "stopped" in after.stdout
+
+
+def test_requests_in_flight_are_drained_and_a_hint_to_raise_the_cap_appears(world: World) -> None:
+    headless = world.headless("serve.max_num_seqs=2")
+    headless.wait_ready()
+    with load(world.url, 16) as statuses:
+        hint = wait_for("the hint to raise max_num_seqs", raising("serve.max_num_seqs", world), 90.0)
+        assert hint["evidence"]
+        change = hint["change"][0]
+        assert change["before"] == 2
+        assert change["after"] >= 4
+        engine = world.status()["snapshot"]["engine"]
+        assert engine["running"] == 2
+        assert engine["waiting"] > 0
+        assert engine["generation_tokens_per_s"] > 0
+        assert engine["ttft"]["p50_s"] > 0
+    assert set(statuses) == {200}
+    wait_for("the hint to go once the load is gone", lambda: not raising("serve.max_num_seqs", world)(), 90.0)
+
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "max_tokens": 900, "ignore_eos": True}
+    with httpx.Client(base_url=world.url, timeout=60.0, trust_env=False) as http:
+        with http.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            headless.interrupt(signal.SIGTERM)
+            rest = list(lines)
+    assert "data: [DONE]" in rest, "the request in flight was cut"
+    assert headless.wait_end() == 0
+    assert not world.engine_processes()
+
+
+def test_a_full_kv_cache_gives_its_hint(world: World) -> None:
+    headless = world.headless(
+        "serve.num_gpu_blocks_override=64", "serve.block_size=32", "serve.max_num_seqs=16", "serve.max_model_len=512"
+    )
+    headless.wait_ready()
+    with load(world.url, 16, max_tokens=300):
+        hint = wait_for("the KV cache hint", lambda: firing(world.status()).get("kv-cache-full"), 120.0)
+        assert any("preempt" in line.lower() for line in hint["evidence"])
+        assert world.status()["snapshot"]["engine"]["preemptions_total"] > 0
+    headless.interrupt()
+    assert headless.wait_end() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        (("serve.extra.no-such-flag=1",), "flag"),
+        (("serve.max_model_len=1024", "serve.num_gpu_blocks_override=2", "serve.block_size=32"), "context"),
+    ],
+    ids=["unknown-flag", "context-too-long"],
+)
+def test_a_start_that_fails_names_cause_remedy_and_log(world: World, settings: tuple[str, ...], cause: str) -> None:
+    headless = world.headless(*settings)
+    assert headless.wait_end(180.0) == 1
+    failure = headless.of("failure")[0]
+    assert failure["diagnosis"]["cause"], headless.said
+    assert failure["diagnosis"]["remedy"]
+    assert cause in json.dumps(failure["diagnosis"]).lower()
+    for word in ("cause:", "remedy:", "log:"):
+        assert word in headless.said
+    assert Path(failure["log"]).read_text(encoding="utf-8")
+    assert not world.engine_processes()
+
+
+def test_a_server_killed_from_outside_leaves_no_orphan_and_is_a_failure(world: World) -> None:
+    headless = world.headless()
+    headless.wait_ready()
+    info = world.status()["run"]
+    members = world.engine_processes()
+    assert len(members) >= 3
+    psutil.Process(info["server_pid"]).kill()
+    assert headless.wait_end() == 1
+    assert headless.states()[-1] == "crashed"
+    assert "SIGKILL" in headless.said
+    assert not [process for process in members if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_stop_while_it_loads(world: World) -> None:
+    headless = world.headless()
+    wait_for("loading to begin", lambda: headless.of("phase"), 60.0)
+    headless.interrupt(signal.SIGTERM)
+    assert headless.wait_end() == 143
+    assert not world.engine_processes()
+
+
+def test_it_goes_on_serving_when_its_terminal_vanishes_and_a_lost_supervisor_is_replaced(world: World) -> None:
+    parent, terminal = pty.openpty()
+    child = subprocess.Popen(
+        world.command("--profile", "cpu-smoke", "--set", f"serve.port={world.port}"),
+        env=world.env,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    )
+    os.close(terminal)
+
+    def healthy() -> bool:
+        try:
+            return httpx.get(f"{world.url}/health", timeout=5.0, trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    wait_for("the server to be healthy", healthy, 180.0)
+    wait_for("the supervisor to know", lambda: world.status()["snapshot"]["status"]["state"] == "ready")
+    before = world.status()["run"]
+    os.close(parent)
+    child.wait(20.0)
+    time.sleep(2.0)
+    document = world.status()
+    assert document["snapshot"]["status"]["state"] == "ready"
+    assert document["run"]["server_pid"] == before["server_pid"]
+
+    psutil.Process(before["supervisor_pid"]).kill()
+    wait_for("the supervisor to be gone", lambda: not world.status()["supervised"], 20.0)
+    assert healthy()
+    stopped = world.run("stop", "--json")
+    assert json.loads(stopped.stdout)["state"] == "stopped", stopped.stderr
+    assert stopped.returncode == 0
+    assert not world.engine_processes()
+
+
+def test_detach_returns_once_ready(world: World) -> None:
+    headless = world.headless(options=("--detach",))
+    assert headless.wait_end(180.0) == 0
+    assert headless.states()[-1] == "ready"
+    assert world.status()["snapshot"]["status"]["state"] == "ready"
+    stopped = world.run("stop")
+    assert stopped.returncode == 0
+    assert not world.engine_processes()
+
+
+def test_not_ready_in_time_has_its_own_exit_code(world: World) -> None:
+    headless = world.headless(options=("--ready-timeout", "3"))
+    assert headless.wait_end() == 4
+    assert headless.of("failure")[0]["diagnosis"]["cause"] == "ready-timeout"
+    assert not world.engine_processes()

@@ -1,0 +1,97 @@
+"""Processes by pid and start time, sessions, and proof that nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from console.io import process
+
+
+def wait_until(check: object, timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not check():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.02)
+
+
+FAMILY = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A process in its own session, with a child; both are gone afterwards."""
+    log = tmp_path / "log"
+    leader = process.spawn_server([sys.executable, "-c", FAMILY], dict(os.environ), log)
+    try:
+        wait_until(lambda: log.exists() and log.read_text().endswith("\n"))
+        yield leader, int(log.read_text())
+    finally:
+        process.kill_session(leader.pid)
+        leader.wait()
+
+
+def test_start_time_tells_processes_apart_and_outlives_none() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    start_s = process.process_start_s(child.pid)
+    assert start_s is not None
+    assert process.is_same_process(child.pid, start_s)
+    assert not process.is_same_process(child.pid, start_s + 1)
+    assert not process.is_same_process(child.pid, None)
+    assert not process.is_same_process(None, start_s)
+    child.kill()
+    wait_until(lambda: process.process_start_s(child.pid) is None)  # a zombie does not count
+    assert not process.is_same_process(child.pid, start_s)
+    assert child.stdin is not None
+    child.stdin.close()
+    child.wait()
+
+
+def test_a_session_is_found_and_killed_whole_though_its_leader_is_gone(
+    family: tuple[subprocess.Popen[bytes], int],
+) -> None:
+    leader, child = family
+    assert process.session_members(leader.pid) == tuple(sorted((leader.pid, child)))
+    assert os.getsid(child) == leader.pid != os.getsid(0)
+    leader.kill()
+    leader.wait()
+    wait_until(lambda: process.session_members(leader.pid) == (child,))
+    assert process.kill_session(leader.pid) == (child,)
+    wait_until(lambda: process.session_members(leader.pid) == ())
+
+
+def test_output_goes_to_the_file_even_when_we_do_not_read(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    child = process.spawn_server([sys.executable, "-c", "print('after'); raise SystemExit(3)"], dict(os.environ), log)
+    assert child.wait() == 3
+    assert log.read_text() == "before\nafter\n"
+
+
+def test_signalling_a_process_that_is_gone_is_no_error() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert not process.send_signal(child.pid, signal.SIGTERM)
+
+
+def test_the_holder_of_a_port_is_named() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        found = process.listener_of(server.getsockname()[1])
+    assert found is not None
+    assert found[0] == os.getpid()
+    assert process.listener_of(1) is None

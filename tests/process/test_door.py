@@ -1,0 +1,207 @@
+"""The supervisor's socket against real clients: many, slow, hostile and of other versions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from console.client.session import SocketSession, connect
+from console.core.errors import NotRunningError, UsageError
+from console.core.models import EventRecord, RunInfo, Sample, ServerState, ServerStatus, Snapshot
+from console.io.runs import RunDir
+from console.protocol import (
+    ClientMessage,
+    Happened,
+    Hello,
+    History,
+    Pushed,
+    Reply,
+    Restart,
+    Stop,
+    decode_server,
+    encode,
+)
+from console.supervisor import door as door_module
+from console.supervisor.door import Door
+
+
+class World:
+    def __init__(self, path: Path) -> None:
+        self.run = RunDir(path)
+        self.asked: list[ClientMessage] = []
+        self.door = Door(
+            self.run,
+            info=lambda: RunInfo(id="r", profile_name="p"),
+            history=lambda seconds: History(samples=(Sample(time_s=seconds, state=ServerState.READY),)),
+            handle=self.handle,
+        )
+
+    async def handle(self, message: ClientMessage) -> Reply:
+        self.asked.append(message)
+        assert isinstance(message, Stop | Restart)
+        return Reply(id=message.id, error="not now" if isinstance(message, Restart) else "")
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    world = World(tmp_path)
+    await world.door.open()
+    yield world
+    await world.door.close()
+
+
+def snapshot(seq: int) -> Snapshot:
+    return Snapshot(seq=seq, time_s=float(seq), status=ServerStatus(reason="x" * 1_000))
+
+
+async def until(check: object, what: str) -> None:
+    async with asyncio.timeout(10):
+        while not check():  # type: ignore[operator]
+            await asyncio.sleep(0.01)
+    assert check(), what  # type: ignore[operator]
+
+
+async def test_history_comes_first_then_snapshots_and_events(world: World) -> None:
+    session = await connect(world.run)
+    assert session.run.id == "r"
+    updates = session.updates()
+    first = await anext(updates)
+    assert isinstance(first, History)
+    assert first.samples[0].time_s == 3_600.0
+    world.door.publish(snapshot(1))
+    assert await anext(updates) == Pushed(snapshot=snapshot(1))
+    event = EventRecord(time_s=1.0, kind="note", text="[/b]\x1b[2J")
+    world.door.announce(event)
+    assert await anext(updates) == Happened(event=event)
+    await session.close()
+
+
+async def test_requests_reach_the_supervisor_and_refusals_the_client(world: World) -> None:
+    session = await connect(world.run)
+    await session.stop(5.0)
+    assert world.asked == [Stop(id=1, drain_timeout_s=5.0)]
+    with pytest.raises(UsageError, match="refused"):
+        await session.restart()
+    await session.close()
+
+
+async def test_many_front_ends_at_once(world: World) -> None:
+    sessions = [await connect(world.run) for _ in range(10)]
+    streams = [session.updates() for session in sessions]
+    for stream in streams:
+        assert isinstance(await anext(stream), History)
+    world.door.publish(snapshot(7))
+    for stream in streams:
+        assert await anext(stream) == Pushed(snapshot=snapshot(7))
+    for session in sessions:
+        await session.close()
+    await until(lambda: world.door.client_count == 0, "all gone")
+
+
+async def test_a_client_that_does_not_read_is_cut_off_and_holds_nobody_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door_module, "QUEUE_MESSAGES_MAX", 50)
+    with world.run.reachable_socket() as path:
+        stuck_reader, stuck_writer = await asyncio.open_unix_connection(path, limit=1_024)
+    stuck_writer.write(encode(Hello()) + b'{"type":"subscribe","id":1}\n')
+    session: SocketSession = await connect(world.run)
+    updates = session.updates()
+    await anext(updates)
+    await until(lambda: world.door.client_count == 2, "both attached")
+    event = EventRecord(time_s=1.0, kind="note", text="x" * 50_000)
+    for number in range(400):
+        world.door.publish(snapshot(number))
+        world.door.announce(event)
+        assert await anext(updates)
+    await until(lambda: world.door.client_count == 1, "the stuck one is gone")
+    await session.close()
+    stuck_writer.close()
+    with contextlib.suppress(ConnectionError):
+        await stuck_writer.wait_closed()
+    del stuck_reader
+
+
+async def test_a_slow_reader_sees_the_newest_snapshot_not_all(world: World) -> None:
+    session = await connect(world.run)
+    updates = session.updates()
+    await anext(updates)
+    for number in range(200):
+        world.door.publish(snapshot(number))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.2)
+    seen = []
+    async with asyncio.timeout(10):
+        while not seen or seen[-1] != 199:
+            update = await anext(updates)
+            assert isinstance(update, Pushed)
+            seen.append(update.snapshot.seq)
+    assert len(seen) < 50
+    await session.close()
+
+
+@pytest.mark.parametrize("version", [0, 2, 99])
+async def test_another_protocol_version_is_told_who_is_older(world: World, version: int) -> None:
+    with world.run.reachable_socket() as path:
+        reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(encode(Hello(version=version)))
+    answer = decode_server(await reader.readline())
+    assert isinstance(answer, Reply)
+    older = "this console is the older" if version < 1 else "the supervisor is the older"
+    assert older in answer.error
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize("line", [b"\n", b"GET / HTTP/1.1\r\n", b"\xff\xfe\n", b'{"type":"stop","id":1}\n', b"{}\n"])
+async def test_what_is_no_greeting_is_refused(world: World, line: bytes) -> None:
+    with world.run.reachable_socket() as path:
+        reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(line)
+    answer = decode_server(await reader.readline())
+    assert isinstance(answer, Reply)
+    assert answer.error
+    assert await reader.read() == b""
+    assert world.asked == []
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_nonsense_after_the_greeting_gets_an_answer_and_the_line_stays(world: World) -> None:
+    session = await connect(world.run)
+    session._writer.write(b"nonsense\n")
+    await session.stop()
+    assert len(world.asked) == 1
+    await session.close()
+
+
+async def test_the_socket_is_private_and_an_old_one_is_replaced(world: World) -> None:
+    assert stat.S_IMODE(world.run.socket_path.stat().st_mode) == 0o600
+    other = Door(
+        world.run, info=lambda: RunInfo(id="s", profile_name="p"), history=lambda _: History(), handle=world.handle
+    )
+    await other.open()
+    session = await connect(world.run)
+    assert session.run.id == "s"
+    await session.close()
+    await other.close()
+    with pytest.raises(NotRunningError):
+        await connect(world.run)
+
+
+async def test_the_end_of_the_supervisor_is_told_once(world: World) -> None:
+    session = await connect(world.run)
+    updates = session.updates()
+    await anext(updates)
+    await world.door.close()
+    rest = [update async for update in updates]
+    assert len(rest) == 1
+    with pytest.raises(NotRunningError):
+        await session.stop()
+    await session.close()
