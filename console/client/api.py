@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+from console.core.fit import FitSummary
 from console.core.models import ChatDelta, ChatMessage, ChatOptions, GpuReading, LogPage
 from console.core.profile import Profile
+from console.core.suitability import Suitability
 from console.protocol import Happened, History, Pushed, RunInfo
 
 __all__ = [
@@ -37,30 +39,6 @@ __all__ = [
 
 class Info(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the records here."""
-
-
-class Suitability(Info, frozen=True, kw_only=True):
-    """How well a profile suits this machine."""
-
-    rank: int
-    """0 fits this machine, 1 fits with a change, 2 cannot be told, 3 does not fit."""
-    text: str
-    """For example `fits: 4 × H200`, `needs 8 × H100, found none`."""
-
-
-class FitSummary(Info, frozen=True, kw_only=True):
-    """Memory of one GPU under a profile, in GiB. `None` is unknown; `basis` says where each figure is from."""
-
-    weights_gib_per_gpu: float | None = None
-    kv_gib_per_gpu: float | None = None
-    reserve_gib_per_gpu: float | None = None
-    total_gib_per_gpu: float | None = None
-    kv_bytes_per_token: float | None = None
-    kv_tokens: int | None = None
-    verdict: str = "unknown"
-    """`fits`, `tight`, `does not fit` or `unknown`."""
-    basis: tuple[str, ...] = ()
-    """One derivation or source per line."""
 
 
 class ProfileEntry(Info, frozen=True, kw_only=True):

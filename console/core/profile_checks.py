@@ -16,7 +16,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from console.core.command import FLAGS, GENERATED, looks_secret
 from console.core.profile import EngineKind, Evidence, Profile
 
-__all__ = ["CHECKS", "Check", "Finding", "gpus_used", "judge"]
+__all__ = ["CHECKS", "COMPUTE_8", "Check", "Finding", "gpus_used", "is_v4", "judge"]
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +108,8 @@ def gpus_used(profile: Profile) -> int:
     return product
 
 
-def _is_v4(profile: Profile) -> bool:
+def is_v4(profile: Profile) -> bool:
+    """Whether the profile serves a model of the DeepSeek V4 family."""
     names = f"{profile.model.architecture or ''} {profile.model.id}".lower()
     return "deepseek-v4" in names
 
@@ -136,7 +137,7 @@ def _kv_cache_dtype(profile: Profile) -> Findings:
     found = profile.serve.kv_cache_dtype
     if found is None:
         return
-    if found == "fp8_e5m2" and _is_v4(profile):
+    if found == "fp8_e5m2" and is_v4(profile):
         yield Finding(
             key="serve.kv_cache_dtype",
             found=found,
@@ -144,7 +145,7 @@ def _kv_cache_dtype(profile: Profile) -> Findings:
         )
     elif found == "fp8_e5m2" and (profile.serve.quantization == "fp8" or "FP8" in profile.model.precision.upper()):
         yield Finding(key="serve.kv_cache_dtype", found=found, text='write "fp8": vLLM refuses e5m2 with FP8 weights')
-    elif not found.startswith(("fp8", "auto")) and _is_v4(profile):
+    elif not found.startswith(("fp8", "auto")) and is_v4(profile):
         yield Finding(key="serve.kv_cache_dtype", found=found, text='write "fp8": DeepSeek V4 has no other layout')
 
 
@@ -183,7 +184,7 @@ def _parallel(profile: Profile) -> Findings:
 
 
 def _v4_hardware(profile: Profile) -> Findings:
-    if _is_v4(profile) and profile.hardware.gpu.upper() in COMPUTE_8:
+    if is_v4(profile) and profile.hardware.gpu.upper() in COMPUTE_8:
         yield Finding(
             key="hardware.gpu",
             found=profile.hardware.gpu,

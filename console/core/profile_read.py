@@ -48,6 +48,7 @@ KNOWN_KEYS: tuple[str, ...] = tuple(
 """Every dotted key that a profile may have; below `env`, `serve.extra` and the `*_config` tables any key goes."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_BREAKS = re.compile(rf"{_CONTROL.pattern}|[\t\n]")
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|(end of document))\)$")
 
 
@@ -105,8 +106,8 @@ def profile_from(data: Mapping[str, Any], file: str) -> ProfileReading:
     wrong += [_finding(finding) for finding in findings if not finding.warning]
     return ProfileReading(
         profile=None if wrong else profile,
-        errors=tuple(f"{file}: {text}" for text in wrong),
-        warnings=tuple(f"{file}: {_finding(finding)}" for finding in findings if finding.warning),
+        errors=tuple(_line(file, text) for text in wrong),
+        warnings=tuple(_line(file, _finding(finding)) for finding in findings if finding.warning),
     )
 
 
@@ -120,6 +121,10 @@ def show_value(key: str, value: Any) -> str:
         text = repr(type(value))
     text = _CONTROL.sub("?", text)
     return text if len(text) <= SHOWN_CHARS_MAX else text[: SHOWN_CHARS_MAX - 1] + "…"
+
+
+def _line(file: str, text: str) -> str:
+    return _BREAKS.sub("?", f"{file}: {text}")
 
 
 def _finding(finding: Finding) -> str:
@@ -143,9 +148,9 @@ def _syntax_error(error: Exception, file: str) -> str:
     text = "nested too deeply" if isinstance(error, RecursionError) else _CONTROL.sub("?", str(error))
     place = _PLACE.search(text)
     if place is None:
-        return f"{file}: not valid TOML: {text}"
+        return _line(file, f"not valid TOML: {text}")
     where = f"line {place[1]}, column {place[2]}" if place[1] else place[3]
-    return f"{file}: not valid TOML at {where}: {text[: place.start()]}"
+    return _line(file, f"not valid TOML at {where}: {text[: place.start()]}")
 
 
 def _mistakes(data: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -206,7 +211,7 @@ def _unfit(value: Any) -> str:
 
 def _unknown(key: str, value: Any) -> str:
     near = _nearest(key)
-    shown = _CONTROL.sub("?", key)[:SHOWN_CHARS_MAX]
+    shown = key[:SHOWN_CHARS_MAX]
     found = "a table" if isinstance(value, Mapping) else show_value(key, value)
     section = key.partition(".")[0]
     if near:

@@ -24,6 +24,7 @@ from tomlkit.items import AbstractTable
 
 from console.core.errors import ProfileError, StateError
 from console.core.models import ProfileChange
+from console.core.overrides import split_key
 from console.core.profile import Profile
 from console.core.profile_read import ProfileReading, check_profile
 from console.io.paths import make_private_dir, shipped_profiles_dir, user_profiles_dir
@@ -222,9 +223,9 @@ def _read(path: Path) -> str:
 
 
 def _apply(document: tomlkit.TOMLDocument, key: str, value: Any) -> None:
-    parts = key.split(".")
+    *path, last = split_key(key)
     table: Any = document
-    for part in parts[:-1]:
+    for part in path:
         if part not in table:
             if value is None:
                 return
@@ -233,9 +234,9 @@ def _apply(document: tomlkit.TOMLDocument, key: str, value: Any) -> None:
         if not isinstance(table, AbstractTable | tomlkit.items.InlineTable):
             raise ProfileError(f"{key} cannot be set", f"{part} is not a table")
     if value is None:
-        table.pop(parts[-1], None)
+        table.pop(last, None)
     else:
-        table[parts[-1]] = list(value) if isinstance(value, tuple) else value
+        table[last] = list(value) if isinstance(value, tuple) else value
 
 
 def _write(path: Path, text: str) -> None:

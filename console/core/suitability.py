@@ -1,0 +1,123 @@
+"""How well a profile suits the GPUs of this machine, and the order in which profiles are offered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from console.core.fit import GIB, GPU_MEMORY_GIB
+from console.core.models import GpuReading
+from console.core.profile import EngineKind, Evidence, Profile
+from console.core.profile_checks import COMPUTE_8, is_v4
+
+__all__ = ["Suitability", "order_key", "same_gpu", "suit"]
+
+MEMORY_TOLERANCE = 0.9
+"""A GPU with this share of the memory asked for counts as having it: cards of one model differ a little."""
+EVIDENCE_ORDER = (
+    Evidence.MEASURED,
+    Evidence.RECIPE,
+    Evidence.REPORTED,
+    Evidence.DERIVED,
+    Evidence.UNVERIFIED,
+)
+"""Best claim first."""
+
+
+class Suitability(msgspec.Struct, frozen=True, kw_only=True):
+    """How well a profile suits this machine."""
+
+    rank: int
+    """0 fits this machine, 1 fits with a change, 2 cannot be told, 3 does not fit."""
+    text: str
+    """For example `fits: 4 × H200`, `needs 8 × H100, found none`."""
+
+
+def suit(profile: Profile, gpus: tuple[GpuReading, ...] | None) -> Suitability:
+    """Compare a profile's hardware with the machine's.
+
+    Args:
+        gpus: `None` where they cannot be read.
+    """
+    gpu = profile.hardware.gpu
+    if profile.engine.kind is EngineKind.CPU:
+        return Suitability(rank=1, text="runs on the CPU, the GPUs stay idle") if gpus else _fits("runs on the CPU")
+    wanted = f"{profile.hardware.count} × {gpu}"
+    if gpus is None:
+        return Suitability(rank=3, text=f"needs {wanted}, no GPU can be read")
+    if not gpus:
+        return Suitability(rank=3, text=f"needs {wanted}, found none")
+    matching = [reading for reading in gpus if reading.name and same_gpu(gpu, reading.name)]
+    return _same_model(profile, gpus, matching, wanted) if matching else _other_model(profile, gpus, wanted)
+
+
+def order_key(name: str, profile: Profile, suitability: Suitability) -> tuple[object, ...]:
+    """Sorts the best suited first: by rank, GPUs used, evidence, and no better profile named; then by name."""
+    return (
+        suitability.rank,
+        -profile.hardware.count,
+        profile.profile.prefer is not None,
+        EVIDENCE_ORDER.index(profile.profile.evidence),
+        name,
+    )
+
+
+def same_gpu(model: str, name: str) -> bool:
+    """Whether `name`, as the driver has it (`NVIDIA H100 80GB HBM3`), is the GPU that a profile calls `model`."""
+    wanted, words = _words(model), _words(name)
+    span = len(wanted)
+    return span > 0 and any(words[start : start + span] == wanted for start in range(len(words) - span + 1))
+
+
+def _same_model(
+    profile: Profile, gpus: Sequence[GpuReading], matching: Sequence[GpuReading], wanted: str
+) -> Suitability:
+    count = profile.hardware.count
+    if len(matching) < count:
+        return Suitability(rank=3, text=f"needs {wanted}, found {_found(gpus)}")
+    small = [reading for reading in matching if _too_small(profile, reading)]
+    if len(matching) - len(small) < count:
+        have = (small[0].memory_total_bytes or 0) / GIB
+        need = _needed_gib(profile) or 0
+        return Suitability(rank=3, text=f"needs {need:.0f} GiB per {profile.hardware.gpu}, found {have:.0f} GiB")
+    return _fits(f"fits: {wanted}" if len(gpus) == count else f"fits: {wanted} of {len(gpus)}")
+
+
+def _other_model(profile: Profile, gpus: Sequence[GpuReading], wanted: str) -> Suitability:
+    found = _found(gpus)
+    if is_v4(profile) and all(any(same_gpu(old, reading.name or "") for old in COMPUTE_8) for reading in gpus):
+        return Suitability(rank=3, text=f"needs {wanted}, found {found}: no DeepSeek V4 attention backend there")
+    if len(gpus) < profile.hardware.count:
+        return Suitability(rank=3, text=f"needs {wanted}, found {found}")
+    if _needed_gib(profile) is None or any(reading.memory_total_bytes is None for reading in gpus):
+        return Suitability(rank=2, text=f"made for {wanted}, found {found}: memory unknown")
+    if sum(not _too_small(profile, reading) for reading in gpus) < profile.hardware.count:
+        return Suitability(rank=3, text=f"needs {wanted}, found {found} with less memory")
+    return Suitability(rank=1, text=f"made for {wanted}, found {found} with as much memory: not tried")
+
+
+def _fits(text: str) -> Suitability:
+    return Suitability(rank=0, text=text)
+
+
+def _needed_gib(profile: Profile) -> float | None:
+    return profile.hardware.memory_gib or GPU_MEMORY_GIB.get(profile.hardware.gpu.upper())
+
+
+def _too_small(profile: Profile, reading: GpuReading) -> bool:
+    need, have = _needed_gib(profile), reading.memory_total_bytes
+    return need is not None and have is not None and have / GIB < need * MEMORY_TOLERANCE
+
+
+def _found(gpus: Sequence[GpuReading]) -> str:
+    counts: dict[str, int] = {}
+    for reading in gpus:
+        name = (reading.name or "unknown GPU").removeprefix("NVIDIA ")
+        counts[name] = counts.get(name, 0) + 1
+    return ", ".join(f"{number} × {name}" for name, number in counts.items())
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[A-Z0-9]+", name.upper())
