@@ -7,8 +7,6 @@ import asyncio
 import sys
 from typing import Any
 
-import msgspec
-
 from console.cli.output import Output
 from console.core.errors import ExitCode, UsageError
 from console.core.profile import EngineKind
@@ -19,7 +17,13 @@ __all__ = ["install", "list_engines", "remove"]
 
 
 def _describe(engine: Engine) -> dict[str, Any]:
-    return {**msgspec.to_builtins(engine, builtin_types=()), "executable": str(engine.executable)}
+    return {
+        "name": engine.name,
+        "kind": str(engine.kind),
+        "version": engine.version,
+        "executable": str(engine.executable),
+        "origin": engine.origin,
+    }
 
 
 def install(arguments: argparse.Namespace, output: Output) -> int:

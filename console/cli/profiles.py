@@ -97,19 +97,7 @@ def show(arguments: argparse.Namespace, output: Output) -> int:
 
 def check(arguments: argparse.Namespace, output: Output) -> int:
     """Read profiles strictly and print every mistake. Exit code 2 if there is one."""
-    targets: list[tuple[str, Path]] = []
-    if arguments.paths:
-        for text in arguments.paths:
-            path = Path(text).expanduser()
-            if path.is_dir():
-                targets += [(file.stem, file) for file in sorted(path.glob("*.toml"))]
-            elif path.exists() or text.endswith(".toml") or "/" in text:
-                targets.append((path.stem, path))
-            else:
-                targets.append((text, profiles.find_file(text)))
-    else:
-        catalogue = profiles.discover()
-        targets = [(item.name, item.path) for item in (*catalogue.profiles, *catalogue.problems)]
+    targets = [target for text in arguments.paths for target in _targets(text)] if arguments.paths else _all_files()
     results = []
     for name, path in targets:
         reading = profiles.check_file(path)
@@ -121,6 +109,29 @@ def check(arguments: argparse.Namespace, output: Output) -> int:
             output.data(f"    note: {line}")
     output.document({"profiles": results})
     return ExitCode.USAGE if any(result["errors"] for result in results) else ExitCode.OK
+
+
+def _all_files() -> list[tuple[str, Path]]:
+    catalogue = profiles.discover()
+    good = [(stored.name, stored.path) for stored in catalogue.profiles]
+    return good + [(broken.name, broken.path) for broken in catalogue.problems]
+
+
+def _targets(text: str) -> list[tuple[str, Path]]:
+    """What one argument of `check` names: a folder, a file, or a profile.
+
+    Raises:
+        ProfileError: no profile has this name.
+    """
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return [(file.stem, file) for file in sorted(path.glob("*.toml"))]
+    if path.exists() or text.endswith(".toml") or "/" in text:
+        return [(path.stem, path)]
+    found = [target for target in _all_files() if target[0] == text]
+    if not found:
+        profiles.load(text)
+    return found
 
 
 def fit_lines(fit: FitSummary) -> list[str]:

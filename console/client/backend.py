@@ -26,9 +26,10 @@ from console.core.models import GpuReading, RunInfo
 from console.core.overrides import apply_overrides
 from console.core.profile import Profile
 from console.core.suitability import order_key, suit
-from console.io import engines, gpu, paths, profiles, runs
+from console.io import engines, paths, profiles, runs
 from console.io.config import read_configuration
 from console.io.engines import Engine
+from console.io.gpu.nvml import NvmlBackend
 from console.io.profiles import StoredProfile
 
 __all__ = ["LocalBackend"]
@@ -153,7 +154,7 @@ class LocalBackend:
 def _look_at_machine() -> MachineInfo:
     gpus: tuple[GpuReading, ...] | None = None
     trouble = driver = ""
-    backend = gpu.default_backend()
+    backend = NvmlBackend()
     try:
         backend.open()
         gpus = backend.read_all()

@@ -8,8 +8,9 @@ import traceback
 from pathlib import Path
 
 from console.core.errors import ConsoleError, ExitCode
+from console.io.gpu.nvml import NvmlBackend
+from console.io.http import HttpClient
 from console.io.runs import RunDir
-from console.supervisor.sampler import Sampler
 from console.supervisor.service import Supervisor
 
 
@@ -20,8 +21,7 @@ def main(argv: list[str]) -> int:
         return ExitCode.USAGE
     run = RunDir(Path(argv[0]))
     try:
-        supervisor = Supervisor(run, run.read_launch(), run.read_info(), Sampler())
-        asyncio.run(supervisor.run())
+        asyncio.run(_supervise(run))
     except ConsoleError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -29,6 +29,10 @@ def main(argv: list[str]) -> int:
         traceback.print_exc()
         return ExitCode.INTERNAL
     return ExitCode.OK
+
+
+async def _supervise(run: RunDir) -> None:
+    await Supervisor(run, run.read_launch(), run.read_info(), NvmlBackend(), HttpClient()).run()
 
 
 if __name__ == "__main__":

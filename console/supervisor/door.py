@@ -150,8 +150,10 @@ class Door:
         try:
             if await self._greet(reader, client):
                 await self._converse(reader, client)
-        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError, ValueError):
-            pass  # a front end went away, or spoke no line of this protocol within the limits
+        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError, ValueError, asyncio.CancelledError):
+            # A front end went away, spoke no line of this protocol within the limits, or the supervisor ends; asyncio
+            # would print the traceback of a cancelled connection (python/cpython#110894).
+            pass
         finally:
             await asyncio.sleep(0)
             pump.cancel()

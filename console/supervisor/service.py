@@ -24,6 +24,8 @@ from console.core.models import (
     Snapshot,
 )
 from console.io import process
+from console.io.gpu.base import GpuBackend
+from console.io.http import HttpClient
 from console.io.runs import LaunchSpec, RunDir
 from console.protocol import ClientMessage, Reply, Restart, Stop
 from console.supervisor.door import Door
@@ -54,15 +56,21 @@ _LEVELS = {
 class Supervisor:
     """Owns one server from launch to proof that nothing is left of it."""
 
-    def __init__(self, run: RunDir, spec: LaunchSpec, info: RunInfo, sampler: Sampler) -> None:
+    def __init__(self, run: RunDir, spec: LaunchSpec, info: RunInfo, gpu: GpuBackend, http: HttpClient) -> None:
         self._run = run
         self._spec = spec
         self._records = Records(run, info)
         self._machine: Machine = lifecycle.initial(spec.timing)
         self._engine: EngineProcess | None = None
         self._log = LogWatch(run.log_path)
-        self._sampler = sampler
-        self._hints = HintEngine(spec.profile, max_num_seqs=info.max_num_seqs, usd_per_hour=info.usd_per_hour)
+        self._http = http
+        self._sampler = Sampler(gpu, http, self._on_health)
+        self._hints = HintEngine(
+            spec.profile,
+            max_num_seqs=info.max_num_seqs,
+            max_model_len=info.max_model_len,
+            usd_per_hour=info.usd_per_hour,
+        )
         self._firing: tuple[Hint, ...] = ()
         self._door = Door(run, info=lambda: self._records.info, history=self._records.history, handle=self._handle)
         self._seq = 0
@@ -79,7 +87,6 @@ class Supervisor:
         self._install_signals()
         self._own()
         await self._door.open()
-        self._sampler.on_health = self._on_health
         await self._sampler.start()
         try:
             self._begin()
@@ -88,6 +95,7 @@ class Supervisor:
         finally:
             self._records.flush()
             await self._sampler.stop()
+            await self._http.close()
             if self._engine is not None:
                 await self._engine.close()
             await self._door.close()
@@ -131,6 +139,8 @@ class Supervisor:
 
     async def _turn(self) -> None:
         self._read_log()
+        if self._sampler.health is not None:
+            self._on_health(*self._sampler.health)
         self._feed(lifecycle.Tick())
         self._tell()
         settled = self._machine.status.state in {ServerState.READY, ServerState.UNHEALTHY} or self._machine.over
@@ -230,7 +240,7 @@ class Supervisor:
         self._feed(lifecycle.Gone())
         self._wake.set()
 
-    def _on_health(self, ok: bool, error: str) -> None:
+    def _on_health(self, ok: bool, _status: int | None, error: str) -> None:
         self._feed(lifecycle.HealthOk() if ok else lifecycle.HealthBad(error))
 
     def _read_log(self, *, last: bool = False) -> None:
