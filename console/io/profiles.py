@@ -15,12 +15,9 @@ import tempfile
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import AbstractTable
 
 from console.core.errors import ProfileError, StateError
 from console.core.models import ProfileChange
@@ -28,6 +25,9 @@ from console.core.overrides import split_key
 from console.core.profile import Profile
 from console.core.profile_read import ProfileReading, check_profile
 from console.io.paths import make_private_dir, shipped_profiles_dir, user_profiles_dir
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
 
 __all__ = ["BrokenProfile", "Catalogue", "Origin", "StoredProfile", "check_file", "discover", "load", "save_user"]
 
@@ -166,6 +166,10 @@ def save_user(
     directory = user or user_profiles_dir()
     target = directory / f"{name}{SUFFIX}"
     source = target if target.exists() else load(name, shipped, user).path
+    # Imported where it is needed: nothing that only reads has to wait for it.
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
     try:
         document = tomlkit.parse(_read(source))
     except (OSError, ValueError, TOMLKitError) as error:
@@ -222,7 +226,10 @@ def _read(path: Path) -> str:
     return data.decode("utf-8-sig").replace("\r\n", "\n")
 
 
-def _apply(document: tomlkit.TOMLDocument, key: str, value: Any) -> None:
+def _apply(document: TOMLDocument, key: str, value: Any) -> None:
+    import tomlkit
+    from tomlkit.items import AbstractTable, InlineTable
+
     *path, last = split_key(key)
     table: Any = document
     for part in path:
@@ -231,7 +238,7 @@ def _apply(document: tomlkit.TOMLDocument, key: str, value: Any) -> None:
                 return
             table[part] = tomlkit.table()
         table = table[part]
-        if not isinstance(table, AbstractTable | tomlkit.items.InlineTable):
+        if not isinstance(table, AbstractTable | InlineTable):
             raise ProfileError(f"{key} cannot be set", f"{part} is not a table")
     if value is None:
         table.pop(last, None)
