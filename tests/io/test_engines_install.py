@@ -391,14 +391,16 @@ async def test_without_uv_pip_fetches_it(tmp_path: Path, monkeypatch: pytest.Mon
         "#!/bin/sh\n"
         f'case "$2" in\n'
         f'venv) mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; echo made "$3" >>"$FAKE_CALLS";;\n'
-        f'pip) echo "Collecting uv"; echo fetched >>"$FAKE_CALLS";;\n'
+        f'pip) echo "Downloading uv-1.whl (22.3 MB)"; echo fetched >>"$FAKE_CALLS";;\n'
         f'uv) shift 2; exec sh {uv} "$@";;\n'
         "esac\n"
     )
     python.chmod(0o755)
     monkeypatch.setattr(recipe.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(sys, "executable", str(python))
-    engine = await engines.install(None, CPU, quiet)
+    steps: list[str] = []
+    engine = await engines.install(None, CPU, lambda step, fraction: steps.append(step))
+    assert not any("uv-1.whl" in step for step in steps)
     made, fetched, venv, pip = (tmp_path / "calls").read_text().splitlines()
     assert made.startswith("made ")
     assert fetched == "fetched"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from console.core.errors import UsageError
+from console.core.errors import StateError, UsageError
 from console.io import tinymodel
 
 
@@ -78,6 +78,8 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="No space"):
         tinymodel.make_model(tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StateError, match="No space"):
+        tinymodel.resolve_model("generated:tiny-llama")
 
 
 def test_resolve_makes_generated_models_and_leaves_others_alone(tmp_path: Path) -> None:
