@@ -227,7 +227,7 @@ async def test_uv_that_cannot_be_started(tmp_path: Path) -> None:
 
 async def test_a_step_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_UV", "hang")
-    monkeypatch.setattr(installer._Build._step, "__defaults__", (1.0,))
+    monkeypatch.setattr(installer, "STEP_TIMEOUT_S", 1.0)
     error = await failure(engines.install(None, CPU, quiet))
     assert "did not end within 1 s" in error.message
     assert not any(map(alive, await pids(tmp_path, 2)))
