@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from console.core.errors import UsageError
+from console.core.errors import StateError, UsageError
 from console.io import paths
 
 __all__ = ["GENERATED", "SHAPES", "make_model", "resolve_model"]
@@ -91,14 +91,22 @@ def resolve_model(model_id: str) -> str:
 
     Raises:
         UsageError: there is no generated model of this name.
-        console.core.errors.StateError: the directory cannot be written.
+        StateError: the directory cannot be written.
     """
     if not model_id.startswith(GENERATED):
         return model_id
     shape = model_id.removeprefix(GENERATED)
     _config(shape)
     paths.make_private_dir(paths.generated_models_dir())
-    return str(make_model(paths.generated_models_dir() / shape, shape))
+    directory = paths.generated_models_dir() / shape
+    try:
+        return str(make_model(directory, shape))
+    except OSError as error:
+        raise StateError(
+            "Cannot write the generated model",
+            f"{error.filename or directory}: {error.strerror}",
+            "Make room there, or point XDG_DATA_HOME elsewhere.",
+        ) from error
 
 
 def make_model(directory: Path, shape: str = "tiny-llama") -> Path:

@@ -5,8 +5,8 @@ An engine is never imported: it is a `vllm` command with a kind and a version.
 
 from __future__ import annotations
 
-from console.io.engines.choose import choose, offer
-from console.io.engines.install import install
+from console.io.engines.choice import choose, offer
+from console.io.engines.installer import install
 from console.io.engines.locate import clean_environment, engine_at, find_on_path
 from console.io.engines.records import RECIPES, Engine, Recipe, install_command
 from console.io.engines.store import EngineBusyError, list_engines, remove

@@ -59,23 +59,26 @@ async def run_step(
         TimeoutError: it took more than `timeout_s`.
     """
     log.write(f"$ {' '.join(argv)}\n".encode())
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=dict(env),
-        cwd=cwd,
-        start_new_session=True,
-        pass_fds=(lock_fd,),
+    # Cancelled while it starts a process, asyncio ends that process but not the children it may have by then.
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+            pass_fds=(lock_fd,),
+        )
     )
     try:
+        process = await asyncio.shield(starting)
         async with asyncio.timeout(timeout_s):
             await _read_lines(process, log, on_line)
             return await process.wait()
     finally:
-        if process.returncode is None:
-            await uninterrupted(_end_group(process))
+        await uninterrupted(_end(starting))
 
 
 async def uninterrupted(work: Awaitable[Result]) -> Result:
@@ -113,7 +116,12 @@ def _deliver(line: str, log: InstallLog, on_line: Callable[[str], None]) -> None
         on_line(text)
 
 
-async def _end_group(process: asyncio.subprocess.Process) -> None:
+async def _end(starting: asyncio.Future[asyncio.subprocess.Process]) -> None:
+    """End the process group, unless its leader is done or never came to be."""
+    await asyncio.wait([starting])
+    if starting.exception() or starting.result().returncode is not None:
+        return
+    process = starting.result()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(TimeoutError):

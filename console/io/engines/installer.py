@@ -148,7 +148,7 @@ class _Build:
         self.progress("uv is not on PATH: fetching it with pip", PREPARING)
         commands, uv = steps.bootstrap_commands(tools_path(self.directory))
         for argv in commands:
-            await self._step(argv)
+            await self._step(argv, tell=False)
         return uv
 
     async def _check(self, vllm: Path) -> str:
@@ -166,19 +166,20 @@ class _Build:
         match = re.search(r"^version(?:_info)?\s*=\s*(\S+)", text, re.MULTILINE)
         return match.group(1) if match else ""
 
-    async def _step(self, argv: tuple[str, ...], timeout_s: float = STEP_TIMEOUT_S) -> None:
+    async def _step(self, argv: tuple[str, ...], timeout_s: float | None = None, tell: bool = True) -> None:
+        limit_s = STEP_TIMEOUT_S if timeout_s is None else timeout_s
         try:
             code = await run_step(
                 argv,
                 self.log,
-                self._tell,
+                self._tell if tell else lambda line: None,
                 env=self.env,
                 cwd=self.directory.parent,
                 lock_fd=self.lock.fd,
-                timeout_s=timeout_s,
+                timeout_s=limit_s,
             )
         except TimeoutError as error:
-            raise self._failure(f"`{Path(argv[0]).name}` did not end within {timeout_s:,.0f} s") from error
+            raise self._failure(f"`{Path(argv[0]).name}` did not end within {limit_s:,.0f} s") from error
         except OSError as error:
             raise self._failure(f"{argv[0]}: {error.strerror}") from error
         if code:
