@@ -15,7 +15,7 @@ import msgspec
 
 from console.core.text import LINE_CHARS_MAX, clean, truncate_line
 
-__all__ = ["LineParser", "LineSplitter", "LogLevel", "LogLine", "parse_line"]
+__all__ = ["PROCESSES_MAX", "LineParser", "LineSplitter", "LogLevel", "LogLine", "parse_line"]
 
 LINE_BYTES_MAX: Final = 4 * LINE_CHARS_MAX
 """Bytes of one line that are looked at: the longest UTF-8 form of the characters that are kept."""
@@ -168,7 +168,9 @@ _OTHER: Final = (
 )
 _TRACEBACK: Final = "Traceback (most recent call last):"
 _CHAINED: Final = ("During handling of the above exception", "The above exception was the direct cause")
-_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|Iteration)\b(?::|$)")
+_EXCEPTION = re.compile(
+    r"(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure|Iteration)(?::|$)"
+)
 
 
 class _JsonLine(msgspec.Struct):
