@@ -91,7 +91,9 @@ def test_row_is_found_in_a_log(row: Failure) -> None:
          ("serve.tensor_parallel_size", 3, 2)),
         ("cpu/fail-threads-binding.log", 1, "threads-binding", "(EngineCore", None),
         ("cpu/fail-tool-parser.log", 1, "tool-parser-unknown", "KeyError", None),
+        ("cpu/fail-no-weights-json.log", 1, "weights-missing", '{"asctime"', None),
         ("cpu/fail-unknown-flag.log", 2, "argument-unknown", "vllm: error", None),
+        ("cpu/fail-tool-choice.log", 1, "tool-parser-missing", "TypeError", None),
         ("cpu/ready-then-dies-on-first-request.log", 0, "triton-missing", "(Worker", None),
         ("h100/fail-dtype-fp8.log", 2, "argument-choice", "main.py serve: error", ("serve.dtype", "fp8", None)),
         ("h100/fail-model-path.log", 1, "model-id-invalid", "(APIServer", None),
@@ -118,7 +120,7 @@ def test_a_healthy_log_has_no_diagnosis(name: str) -> None:
 
 
 def test_every_recording_is_tested() -> None:
-    assert len(list(LOGS.glob("*/*.log"))) == 16
+    assert len(list(LOGS.glob("*/*.log"))) == 18
 
 
 def unknown_crash() -> list[str]:
