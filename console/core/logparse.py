@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from console.core.text import LINE_CHARS_MAX, clean, truncate_line
 
-__all__ = ["LineParser", "LineSplitter", "LogLevel", "LogLine", "parse_line"]
+__all__ = ["PROCESSES_MAX", "LineParser", "LineSplitter", "LogLevel", "LogLine", "parse_line"]
 
-LINE_BYTES_MAX: Final = 4 * LINE_CHARS_MAX
-"""Bytes of one line that are looked at: the longest UTF-8 form of the characters that are kept."""
+LINE_BYTES_MAX: Final = 64 * 1024
+"""Bytes of one line that are looked at. More than is kept of it, as a JSON line holds a whole traceback."""
+JSON_FIELD_CHARS_MAX: Final = 1200
+"""Characters kept of the message and of the traceback of a JSON line that is too long."""
 PROCESSES_MAX: Final = 256
 """Processes whose open traceback is remembered."""
 
@@ -99,6 +101,10 @@ def _finish(prefix: bytes, line: bytes, cut: int) -> str:
         cut += len(line) - LINE_BYTES_MAX
         line = line[:LINE_BYTES_MAX]
     text = clean(line.decode("utf-8", "replace"))
+    if not cut and len(text) <= LINE_CHARS_MAX:
+        return text
+    if not cut and _is_json(text):
+        text = _shorten_json(text)
     return truncate_line(text, already_cut=cut) if cut or len(text) > LINE_CHARS_MAX else text
 
 
@@ -148,27 +154,36 @@ _LEVELS: Final = {str(level): level for level in LogLevel} | {
 
 _OTHER: Final = (
     # uvicorn: `INFO:     Application startup complete.`
-    re.compile(r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL): {1,8}(?P<message>.*)"),
+    (": ", re.compile(r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL): {1,8}(?P<message>.*)")),
     # FlashInfer: `2026-11-23 11:42:58,159 - INFO - autotuner.py:651 - flashinfer.jit: …`
-    re.compile(
-        r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:,\d+)? - (?P<level>[A-Z]+) - "
-        r"(?:(?P<source>\S+:\d+) - )?(?P<message>.*)"
+    (
+        " - ",
+        re.compile(
+            r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:,\d+)? - (?P<level>[A-Z]+) - "
+            r"(?:(?P<source>\S+:\d+) - )?(?P<message>.*)"
+        ),
     ),
     # PyTorch C++: `[W1123 11:42:26.010902537 socket.cpp:207] …`
-    re.compile(
-        r"(?:\[rank\d+\]:)?\[(?P<level>[IWEF])(?P<time>\d{4} \d\d:\d\d:\d\d)(?:\.\d+)? (?:\d+ )?"
-        r"(?P<source>\S+:\d+)\] ?(?P<message>.*)"
+    (
+        "]",
+        re.compile(
+            r"(?:\[rank\d+\]:)?\[(?P<level>[IWEF])(?P<time>\d{4} \d\d:\d\d:\d\d)(?:\.\d+)? (?:\d+ )?"
+            r"(?P<source>\S+:\d+)\] ?(?P<message>.*)"
+        ),
     ),
     # NCCL: `host:123:456 [0] transport/shm.cc:590 NCCL WARN …`
-    re.compile(r"\S+:\d+:\d+ \[\d+\] .{0,80}?NCCL (?P<level>WARN|INFO) (?P<message>.*)"),
+    ("NCCL ", re.compile(r"\S+:\d+:\d+ \[\d+\] .{0,80}?NCCL (?P<level>WARN|INFO) (?P<message>.*)")),
     # argparse: `vllm serve: error: …`, and vLLM's own `Error: …`
-    re.compile(r"(?:[\w./-]+(?: [a-z-]+)?: (?P<level>error): |(?=Error: ))(?P<message>.*)"),
+    ("rror: ", re.compile(r"(?:[\w./-]+(?: [a-z-]+)?: (?P<level>error): |(?=Error: ))(?P<message>.*)")),
     # Python warnings: `file.py:138: FutureWarning: …`
-    re.compile(r"(?P<source>\S+:\d+): \w*(?P<level>Warning): (?P<message>.*)"),
+    ("Warning: ", re.compile(r"(?P<source>\S+:\d+): \w*(?P<level>Warning): (?P<message>.*)")),
 )
+"""What stands in such a line, as a cheap test, and its pattern."""
 _TRACEBACK: Final = "Traceback (most recent call last):"
 _CHAINED: Final = ("During handling of the above exception", "The above exception was the direct cause")
-_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|Iteration)\b(?::|$)")
+_EXCEPTION = re.compile(
+    r"(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure|Iteration)(?::|$)"
+)
 
 
 class _JsonLine(msgspec.Struct):
@@ -179,6 +194,25 @@ class _JsonLine(msgspec.Struct):
     vllm_process_name: str | None = None
     process: int | None = None
     exc_info: str | None = None
+
+
+def _is_json(text: str) -> bool:
+    return text.startswith("{") and '"levelname"' in text
+
+
+def _shorten_json(text: str) -> str:
+    """The same line with the start of its message and the end of its traceback, where the exception is."""
+    try:
+        fields = msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return text
+    message, trace = fields.get("message"), fields.get("exc_info")
+    if isinstance(message, str) and len(message) > JSON_FIELD_CHARS_MAX:
+        fields["message"] = truncate_line(message, JSON_FIELD_CHARS_MAX)
+    if isinstance(trace, str) and len(trace) > JSON_FIELD_CHARS_MAX:
+        cut = len(trace) - JSON_FIELD_CHARS_MAX
+        fields["exc_info"] = f"{_TRACEBACK}\n  … [{cut:,} cut]\n{trace[-JSON_FIELD_CHARS_MAX:]}"
+    return msgspec.json.encode(fields).decode()
 
 
 _json_decoder = msgspec.json.Decoder(_JsonLine)
@@ -200,16 +234,15 @@ def parse_line(text: str) -> LogLine:
 
 
 def _parse_other(text: str, message: str, proc: str | None, pid: int | None) -> LogLine:
-    if message.startswith("{") and '"levelname"' in message:
+    if _is_json(message):
         parsed = _parse_json(text, message)
         if parsed is not None:
             return parsed
     if message.startswith((" ", "Traceback (")):
         level = LogLevel.ERROR if message.startswith("Traceback (") else None
         return LogLine(text=text, message=message, proc=proc, pid=pid, level=level)
-    for pattern in _OTHER:
-        found = pattern.match(message)
-        if found is not None:
+    for needle, pattern in _OTHER:
+        if needle in message and (found := pattern.match(message)) is not None:
             parts = found.groupdict()
             return LogLine(
                 text=text,

@@ -210,6 +210,8 @@ class Diagnosis(Data, frozen=True, kw_only=True):
     title: str
     cause: str | None = None
     """Id of the known failure, `None` if it is not known."""
+    why: str = ""
+    """What lies behind it, in a sentence; empty where the title says all."""
     remedy: str = ""
     line: int | None = None
     """Line in the log, counted from 1."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.core.logparse import LINE_BYTES_MAX, LineParser, LineSplitter, LogLevel, parse_line
+from console.core.logparse import LineParser, LineSplitter, LogLevel, parse_line
 from console.core.models import PHASES, Phase
 from console.core.phases import KEY_CHARS, PHASE_ROWS, PhaseRow, PhaseTracker, StartFacts
 from console.core.text import LINE_CHARS_MAX
@@ -72,7 +72,7 @@ def test_a_long_line_is_cut_and_says_so(step: int) -> None:
     lines: list[str] = []
     for start in range(0, len(data), step):
         lines += splitter.feed(data[start : start + step])
-        assert len(splitter.partial) <= LINE_BYTES_MAX
+        assert len(splitter.partial) < LINE_CHARS_MAX + 40
     assert lines == ["x" * LINE_CHARS_MAX + f" … [{1_000_000 - LINE_CHARS_MAX:,} cut]", "next"]
 
 
@@ -152,6 +152,20 @@ def test_json_lines() -> None:
     assert line.text == text
     broken = parse_line('{"levelname": "INFO", "message": ')
     assert broken.level is None
+
+
+def test_a_long_json_line_keeps_its_exception() -> None:
+    trace = (
+        "Traceback (most recent call last):\n" + '  File "x.py", line 1, in f\n    g()\n' * 400 + "ValueError: new"
+    )
+    fields = {"levelname": "ERROR", "message": "EngineCore failed to start.", "process": 7, "exc_info": trace}
+    (text,) = split(json.dumps(fields).encode() + b"\n")
+    assert len(text) <= LINE_CHARS_MAX
+    line = parse_line(text)
+    assert line.level is LogLevel.ERROR
+    assert line.message.startswith("EngineCore failed to start. Traceback (most recent call last):")
+    assert line.message.endswith("ValueError: new")
+    assert " cut]" in line.message
 
 
 def test_json_lines_drive_phases() -> None:
