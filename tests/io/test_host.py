@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from console.core.models import HostReading
-from console.io.host import HostSampler, session_pids
+from console.io.host import MEMBERS_AGE_MAX_S, HostSampler, session_pids
 
 # A leader that starts a busy child and waits for the end of its input; the child ends with it.
 TREE = """
@@ -18,12 +18,17 @@ import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "print('up', flush=True)\\nwhile True: pass"], stdout=subprocess.PIPE)
 child.stdout.readline()
 print(child.pid, flush=True)
+children = [child]
 for line in sys.stdin:
+    if line == "more\\n":
+        children.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+    else:
+        children[0].kill()
+        children[0].wait()
+    print("done", flush=True)
+for child in children:
     child.kill()
     child.wait()
-    print("killed", flush=True)
-child.kill()
-child.wait()
 """
 
 
@@ -83,25 +88,36 @@ def test_the_tree_of_a_session(tree: subprocess.Popen[str]) -> None:
     assert rss / 4 < busy.tree_memory_bytes <= rss * 1.5
 
 
-def test_a_process_that_ends_leaves_the_tree(tree: subprocess.Popen[str]) -> None:
-    sampler = HostSampler()
-    assert sampler.read(tree.pid).tree_processes == 2
+def tell(tree: subprocess.Popen[str], word: str) -> None:
     assert tree.stdin is not None
     assert tree.stdout is not None
-    tree.stdin.write("kill\n")
+    tree.stdin.write(word + "\n")
     tree.stdin.flush()
-    tree.stdout.readline()
+    assert tree.stdout.readline() == "done\n"
+
+
+def test_a_process_that_ends_leaves_the_tree_at_once(tree: subprocess.Popen[str]) -> None:
+    sampler = HostSampler(clock=lambda: 0.0)
+    assert sampler.read(tree.pid).tree_processes == 2
+    tell(tree, "kill")
     assert sampler.read(tree.pid).tree_processes == 1
 
 
-def test_members_are_looked_up_again_in_time(tree: subprocess.Popen[str]) -> None:
+def test_a_new_process_is_found_in_time(tree: subprocess.Popen[str]) -> None:
     now_s = 0.0
     sampler = HostSampler(clock=lambda: now_s)
-    assert sampler.read(os.getsid(0)).tree_processes
-    before = sampler.read(tree.pid).tree_processes
-    assert before == 2
-    now_s = 100.0
     assert sampler.read(tree.pid).tree_processes == 2
+    tell(tree, "more")
+    now_s = MEMBERS_AGE_MAX_S
+    assert sampler.read(tree.pid).tree_processes == 3
+
+
+def test_another_session_starts_afresh(tree: subprocess.Popen[str]) -> None:
+    sampler = HostSampler(clock=lambda: 0.0)
+    assert sampler.read(tree.pid).tree_processes == 2
+    own = sampler.read(os.getsid(0))
+    assert own.tree_processes
+    assert own.tree_cpu_percent is None
     assert sampler.read(None).tree_processes is None
 
 
