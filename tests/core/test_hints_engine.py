@@ -16,7 +16,7 @@ from console.core.hints.hysteresis import Tracker
 from console.core.hints.needs import NEEDS
 from console.core.hints.rule import Finding, Rule
 from console.core.hints.table import RULES
-from console.core.hints.window import GAP_S, HISTORY_S
+from console.core.hints.window import BUSY_MIN, GAP_S, HISTORY_S
 from console.core.hints.words import duration, latency, percent, plural
 from console.core.models import (
     EngineReading,
@@ -151,7 +151,7 @@ class TestLife:
         engine = HintEngine(CAP)
         doc = next(doc for doc in explain_rules() if doc.id == "raise-max-num-seqs")
         first = next(second for second in range(60) if shown(engine.update(sample(second))))
-        assert first == doc.hold_s
+        assert doc.hold_s <= first <= doc.hold_s + BUSY_MIN
         gone = next(
             second
             for second in range(first + 1, 200)
@@ -168,7 +168,7 @@ class TestLife:
     def test_an_unhealthy_server_is_not_judged(self) -> None:
         engine = self.fired()
         lasting = [second for second in range(30, 90) if shown(engine.update(sample(second, ServerState.UNHEALTHY)))]
-        assert 0 < len(lasting) <= 16
+        assert 0 < len(lasting) <= 20
 
     def test_a_gap_and_a_clock_set_back_start_afresh(self) -> None:
         engine = self.fired()

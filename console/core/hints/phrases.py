@@ -19,6 +19,8 @@ __all__ = [
 LOW_UTILIZATION = 70.0
 """Percent. Below it there is room on the GPUs."""
 
+MOSTLY_BUSY = 0.8
+
 
 def on_gpus(setting: Setting) -> bool:
     """The engine runs on GPUs."""
@@ -48,12 +50,18 @@ def utilization_words(window: Window, setting: Setting) -> str:
     return f"GPU utilization {mean:.0f}%" + (f", mean of {count} GPUs." if count > 1 else ".")
 
 
-def queue_words(window: Window) -> str:
-    """Mean of running and waiting, with the cap where it is known."""
+def queue_words(window: Window, whole: Window | None = None) -> str:
+    """Mean of running and waiting, with the cap where it is known.
+
+    If `window` holds only the busy points of `whole`, it says how many they are.
+    """
     running = window.mean(lambda point: point.running) or 0.0
     waiting = window.mean(lambda point: point.waiting) or 0.0
     of_cap = "" if window.cap is None else f" of at most {window.cap}"
-    return f"{plural(round(running, 1), 'request')} run{of_cap}, {round(waiting, 1):g} wait."
+    words = f"{plural(round(running, 1), 'request')} run{of_cap}, {round(waiting, 1):g} wait"
+    if whole is None or len(window.points) >= MOSTLY_BUSY * len(whole.points):
+        return f"{words}."
+    return f"{words}, in the {len(window.points)} of {len(whole.points)} samples in which any runs."
 
 
 def kv_words(window: Window) -> str:

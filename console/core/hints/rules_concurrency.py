@@ -32,9 +32,9 @@ KV_EMPTY = 1e-6
 """Usage below which the cache counts as empty: the smallest a million blocks can show."""
 RAISE_RATIO_MIN = 1.25
 """A smaller raise is not worth a restart."""
-WINDOW_S = 10.0
-HOLD_S = 15.0
-CLEAR_S = 15.0
+WINDOW_S = 20.0
+HOLD_S = 10.0
+CLEAR_S = 20.0
 
 
 class Raise(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,30 +60,35 @@ def last_power_of_two(value: int) -> int:
     return 1 << (max(1, value).bit_length() - 1)
 
 
-def queue_at_cap(window: Window) -> bool:
-    """Whether requests wait while as many run as may, and tokens come out: a hung engine looks the same."""
-    waiting = window.mean(lambda point: point.waiting)
+def queue_at_cap(window: Window) -> Window | None:
+    """The busy part of the window, if requests wait in it while as many run as may, and tokens come out.
+
+    Without the tokens it might be a hung engine.
+    """
+    busy = window.busy
     produced = window.growth(lambda point: point.engine.generation_tokens_total if point.engine else None)
-    if waiting is None or waiting < WAITING_MIN or produced == 0:
-        return False
-    return window.share_at_cap() >= AT_CAP_SHARE
+    if busy is None or produced == 0 or busy.share_at_cap() < AT_CAP_SHARE:
+        return None
+    waiting = busy.mean(lambda point: point.waiting)
+    return busy if waiting is not None and waiting >= WAITING_MIN else None
 
 
 def propose(window: Window, setting: Setting) -> Raise | None:
     """How far `max_num_seqs` can go up: for all that run and wait, as far as the KV cache has room.
 
     Room at the lengths seen is `running / usage × KV_TARGET`: each running request takes `usage × size / running`
-    tokens, and the size of the cache cancels out. The peak of usage is taken, so the estimate is careful.
+    tokens, and the size of the cache cancels out. The peak of usage is taken, so the estimate is careful. Queues
+    swing, so what wants to run is the mean of the fuller half of the samples.
     """
     engine, cap = window.engine, window.cap
     running = window.mean(lambda each: each.running) or 0.0
-    waiting = window.mean(lambda each: each.waiting) or 0.0
+    wanting = window.high(lambda each: None if each.running is None else each.running + (each.waiting or 0.0)) or 0.0
     usage = window.peak(lambda each: each.kv_usage)
     if cap is None or engine is None or usage is None or running <= 0:
         return None
     engines = max(1, engine.engines)
     before = cap // engines
-    wanted = next_power_of_two((running + waiting) / engines)
+    wanted = next_power_of_two(wanting / engines)
     room = floor(KV_TARGET * running / engines / usage) if usage > KV_EMPTY else wanted
     allowed = min(room, setting.seqs_ceiling(before))
     after = wanted if wanted <= allowed else max(last_power_of_two(allowed), min(allowed, before))
@@ -95,7 +100,7 @@ def propose(window: Window, setting: Setting) -> Raise | None:
     per_engine = " per engine" if engines > 1 else ""
     basis = (
         f"A running request takes {each} of KV cache, which {room_words}{per_engine}; "
-        f"{running + waiting:.0f} want to run, so {before} → {after}{per_engine}."
+        f"{wanting:.0f} want to run, so {before} → {after}{per_engine}."
     )
     return Raise(before=before, after=after, basis=basis)
 
@@ -114,14 +119,15 @@ def raise_risk(window: Window, setting: Setting) -> str:
 
 def judge_raise(window: Window, setting: Setting, held_s: float) -> Finding | None:
     """Requests wait at the cap while the GPUs have room."""
-    if not queue_at_cap(window) or not low_utilization(window):
+    busy = queue_at_cap(window)
+    if busy is None or not low_utilization(busy):
         return None
-    found = propose(window, setting)
+    found = propose(busy, setting)
     if found is None:
         return None
     rate = throughput_words(window)
     return Finding(
-        evidence=(utilization_words(window, setting), queue_words(window), kv_words(window)),
+        evidence=(utilization_words(busy, setting), queue_words(busy, window), kv_words(busy)),
         basis=(found.basis,),
         change=setting.change("max_num_seqs", found.after),
         gain=(
@@ -135,13 +141,14 @@ def judge_raise(window: Window, setting: Setting, held_s: float) -> Finding | No
 def judge_sequence_cap(window: Window, setting: Setting, held_s: float) -> Finding | None:
     """Requests wait at the cap with a KV cache that is mostly empty, whatever the utilization."""
     usage = window.peak(lambda point: point.kv_usage)
-    if usage is None or usage >= KV_LOW or not queue_at_cap(window):
+    busy = queue_at_cap(window)
+    if usage is None or usage >= KV_LOW or busy is None:
         return None
-    found = propose(window, setting)
+    found = propose(busy, setting)
     if found is None:
         return None
     return Finding(
-        evidence=(queue_words(window), kv_words(window), utilization_words(window, setting)),
+        evidence=(queue_words(busy, window), kv_words(busy), utilization_words(busy, setting)),
         basis=(found.basis,),
         change=setting.change("max_num_seqs", found.after),
         gain=(
@@ -179,7 +186,8 @@ RAISE_MAX_NUM_SEQS = Rule(
     judge=judge_raise,
     looks_at=(
         "Mean utilization below 70% (GPUs that hold the model; on the CPU build the server's processes) while "
-        "requests wait, as many run as max_num_seqs allows, and the KV cache has room."
+        "requests wait, as many run as max_num_seqs allows, and the KV cache has room; judged at the moments at "
+        "which any request runs."
     ),
     proposes=(
         "max_num_seqs up to the next power of two above running + waiting, no further than 85% of the KV cache "
@@ -212,7 +220,7 @@ LOAD_TOO_SMALL = Rule(
     topic="concurrency",
     needs=("utilization", "queue"),
     window_s=WINDOW_S,
-    hold_s=30.0,
+    hold_s=20.0,
     clear_s=CLEAR_S,
     judge=judge_load,
     looks_at="Mean utilization below 70% while requests run, none waits and the sequence cap is not reached.",

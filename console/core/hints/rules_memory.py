@@ -38,8 +38,9 @@ def preemptions(point: Point) -> float | None:
 def judge_kv_full(window: Window, setting: Setting, held_s: float) -> Finding | None:
     """The KV cache is the limit: requests are thrown out of it, or wait for it."""
     peak = window.peak(lambda point: point.kv_usage)
-    mean = window.mean(lambda point: point.kv_usage)
-    waiting = window.mean(lambda point: point.waiting)
+    busy = window.busy or window
+    mean = busy.mean(lambda point: point.kv_usage)
+    waiting = busy.mean(lambda point: point.waiting)
     if peak is None or mean is None or waiting is None:
         return None
     thrown_out = window.growth(preemptions) or 0.0
@@ -47,7 +48,7 @@ def judge_kv_full(window: Window, setting: Setting, held_s: float) -> Finding | 
     full = peak >= KV_PEAK_FULL and (thrown_out > 0 or (mean >= KV_MEAN_FULL and waiting >= 1))
     if not (preempts or full):
         return None
-    evidence = [kv_words(window), queue_words(window)]
+    evidence = [kv_words(busy), queue_words(busy, window)]
     if thrown_out > 0:
         evidence.append(f"{plural(thrown_out, 'preemption')} in {duration(window.span_s)}.")
     if setting.fp8_kv_possible(window.gpus_in_use):
@@ -56,7 +57,7 @@ def judge_kv_full(window: Window, setting: Setting, held_s: float) -> Finding | 
         risk = "Answers may differ slightly: check quality. The start fails if no attention backend supports it."
         basis = f"kv_cache_dtype is {setting.serve.kv_cache_dtype or 'unset'}, and these GPUs have FP8."
     else:
-        change, basis, gain, risk = relief(window, setting, thrown_out)
+        change, basis, gain, risk = relief(busy, setting, thrown_out)
     return Finding(evidence=tuple(evidence), basis=(basis,), change=change, gain=gain + more_room(setting), risk=risk)
 
 

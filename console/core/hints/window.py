@@ -15,7 +15,7 @@ from typing import TypeVar
 from console.core.hints.setting import Setting
 from console.core.models import EngineReading, GpuReading, HostReading, Sample
 
-__all__ = ["GAP_S", "HISTORY_S", "History", "Point", "Window"]
+__all__ = ["BUSY_MIN", "GAP_S", "HISTORY_S", "History", "Point", "Window"]
 
 HISTORY_S = 60.0
 """The longest window of any rule fits."""
@@ -26,6 +26,7 @@ GAP_S = 15.0
 GPU_HELD_RATIO = 0.1
 """A GPU with less of its memory in use holds no model: vLLM takes 0.92 of it."""
 AT_CAP_RATIO = 0.95
+BUSY_MIN = 3
 
 T = TypeVar("T")
 Reading = Callable[["Point"], float | None]
@@ -116,6 +117,12 @@ class Window:
         """Largest known value."""
         return max(self.known(reading), default=None)
 
+    def high(self, reading: Reading) -> float | None:
+        """Mean of the upper half of the known values: what is usual at the full moments, without the extremes."""
+        values = sorted(self.known(reading))
+        upper = values[len(values) // 2 :]
+        return sum(upper) / len(upper) if upper else None
+
     def growth(self, reading: Reading) -> float | None:
         """Increase of a counter over the window, counting on after a reset; `None` with fewer than two values."""
         values = self.known(reading)
@@ -135,6 +142,16 @@ class Window:
             if point.running is not None and point.cap is not None
         ]
         return sum(judged) / len(judged) if judged else 0.0
+
+    @property
+    def busy(self) -> Window | None:
+        """Only the points at which requests ran; `None` if there are fewer than `BUSY_MIN`.
+
+        vLLM sets its gauges after each step, and a scrape is often answered between two bursts of work, when they
+        say 0. Means over all points would then hide a queue that is there whenever anything runs.
+        """
+        points = [point for point in self.points if point.running]
+        return Window(points) if len(points) >= BUSY_MIN else None
 
     @property
     def engine(self) -> EngineReading | None:

@@ -21,8 +21,10 @@ def latency(seconds: float) -> str:
 
 
 def percent(ratio: float) -> str:
-    """A ratio of 0 to 1: `41%`; small ones keep a decimal, so that little is not called nothing."""
+    """A ratio of 0 to 1: `41%`; small ones keep a decimal, and little is never called nothing."""
     value = ratio * 100
+    if 0 < value < 0.1:
+        return "under 0.1%"
     return f"{value:.1f}%" if 0 < value < 10 else f"{value:.0f}%"
 
 

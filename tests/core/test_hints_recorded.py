@@ -1,0 +1,62 @@
+"""Hints over two series recorded, once a second, from vLLM 0.32.0 on two CPU cores under 16 clients.
+
+`cpu-sequence-cap` ran with `--max-num-seqs 2` (64 tokens in, 100 out); `cpu-kv-cache-full` with 64 KV blocks of 32
+tokens and `--max-num-seqs 16` (64 in, 300 out; 408 preemptions). Many scrapes fell between two bursts and say 0.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+
+from console.core.hints import HintEngine
+from console.core.models import Hint, HintState, ProfileChange, Sample
+from console.core.profile import Profile
+
+DATA = Path(__file__).parents[1] / "data" / "hints"
+
+
+def replay(name: str, **serve: int) -> list[tuple[Sample, dict[str, Hint]]]:
+    """Each sample with the hints that fire after it, by id."""
+    profile = msgspec.convert(
+        {
+            "profile": {"title": "recorded"},
+            "model": {"id": "generated:tiny"},
+            "engine": {"kind": "cpu"},
+            "serve": serve,
+        },
+        Profile,
+    )
+    engine = HintEngine(profile)
+    series = [msgspec.json.decode(line, type=Sample) for line in (DATA / f"{name}.jsonl").read_bytes().splitlines()]
+    return [
+        (sample, {hint.id: hint for hint in engine.update(sample) if hint.state is HintState.FIRING})
+        for sample in series
+    ]
+
+
+def test_the_sequence_cap() -> None:
+    ticks = replay("cpu-sequence-cap", max_num_seqs=2)
+    assert {name for _, hints in ticks for name in hints} == {"sequence-cap"}
+    changes = {hints["sequence-cap"].change for _, hints in ticks if hints}
+    assert changes == {(ProfileChange(key="serve.max_num_seqs", before=2, after=16),)}
+    loaded = next(sample.time_s for sample, _ in ticks if sample.engine and sample.engine.waiting)
+    fired = next(sample.time_s for sample, hints in ticks if hints)
+    assert fired - loaded < 20
+    assert not ticks[-1][1]
+
+
+def test_the_kv_cache() -> None:
+    ticks = replay("cpu-kv-cache-full", max_num_seqs=16, num_gpu_blocks_override=64, block_size=32)
+    assert {name for _, hints in ticks for name in hints} == {"kv-cache-full"}
+    for _, hints in ticks:
+        if hints:
+            (change,) = hints["kv-cache-full"].change
+            assert change.key == "serve.max_num_seqs"
+            assert 4 <= change.after <= 8
+            assert "preemptions in" in " ".join(hints["kv-cache-full"].evidence)
+    starts = sum(bool(now) and not before for (_, before), (_, now) in pairwise(ticks))
+    assert starts == 1
+    assert not ticks[-1][1]
