@@ -181,9 +181,7 @@ _OTHER: Final = (
 """What stands in such a line, as a cheap test, and its pattern."""
 _TRACEBACK: Final = "Traceback (most recent call last):"
 _CHAINED: Final = ("During handling of the above exception", "The above exception was the direct cause")
-_EXCEPTION = re.compile(
-    r"(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure|Iteration)(?::|$)"
-)
+_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure|Iteration)(?::|$)")
 
 
 class _JsonLine(msgspec.Struct):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from console.core.diagnosis import Diagnoser
-from console.core.logparse import LineParser
+from console.core.logparse import LineParser, parse_line
 from console.core.models import Diagnosis
 from console.core.phases import PhaseTracker, PhaseUpdate, StartFacts
 from console.io.logtail import LogTail
@@ -63,13 +63,16 @@ class LogWatch:
             except OSError:
                 return  # a log that cannot be read now is read later; the server is none the worse
             if not page.lines:
-                return
+                break
             for number, text in enumerate(page.lines, page.first_line):
                 line = self._parser.parse(text)
                 self._diagnoser.feed(number, line)
                 update = self._phases.feed(line)
                 if update is not None:
                     yield update
+        # A progress bar gets its newline only at its end, so how far it is stands in the unfinished line.
+        if self._tail.partial and (update := self._phases.feed(parse_line(self._tail.partial))) is not None:
+            yield update
 
     def diagnosis(self, exit_code: int | None) -> Diagnosis | None:
         """Why the present attempt failed, as far as its log tells."""

@@ -79,9 +79,7 @@ class AbsentError(Exception):
 class Source(Generic[T]):
     """One source: its newest value, how old that is, and what went wrong last."""
 
-    def __init__(
-        self, name: str, read: Callable[[], Awaitable[T]], timing: Timing, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, name: str, read: Callable[[], Awaitable[T]], timing: Timing, clock: Callable[[], float]) -> None:
         self.name = name
         self.failures = 0
         self.absent = False

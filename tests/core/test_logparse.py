@@ -155,9 +155,7 @@ def test_json_lines() -> None:
 
 
 def test_a_long_json_line_keeps_its_exception() -> None:
-    trace = (
-        "Traceback (most recent call last):\n" + '  File "x.py", line 1, in f\n    g()\n' * 400 + "ValueError: new"
-    )
+    trace = "Traceback (most recent call last):\n" + '  File "x.py", line 1, in f\n    g()\n' * 400 + "ValueError: new"
     fields = {"levelname": "ERROR", "message": "EngineCore failed to start.", "process": 7, "exc_info": trace}
     (text,) = split(json.dumps(fields).encode() + b"\n")
     assert len(text) <= LINE_CHARS_MAX
