@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from console.core.models import GpuReading
+from console.core.models import GpuReading, LogPage
 from console.core.profile import Profile
 from console.protocol import Happened, History, Pushed, RunInfo
 
@@ -163,16 +163,6 @@ class Lost(Info, frozen=True, kw_only=True):
 
 
 Update = History | Pushed | Happened | Lost
-
-
-class LogPage(Info, frozen=True, kw_only=True):
-    """Lines of the log, cleaned of control characters, and where reading goes on."""
-
-    lines: tuple[str, ...]
-    offset: int
-    """Byte offset after the last line."""
-    first_line: int
-    """Number of the first line, counted from 1."""
 
 
 class LogReader(Protocol):

@@ -23,6 +23,7 @@ __all__ = [
     "HintState",
     "HostReading",
     "Level",
+    "LogPage",
     "Percentiles",
     "Phase",
     "PhaseTime",
@@ -275,6 +276,16 @@ class Sample(Data, frozen=True, kw_only=True):
     gpus: tuple[GpuReading, ...] | None = None
     host: HostReading | None = None
     engine: EngineReading | None = None
+
+
+class LogPage(Data, frozen=True, kw_only=True):
+    """Lines of a log, cleaned of control characters, and where reading goes on."""
+
+    lines: tuple[str, ...]
+    offset: int
+    """Byte offset after the last line."""
+    first_line: int
+    """Number of the first line, counted from 1."""
 
 
 class EventRecord(Data, frozen=True, kw_only=True):
