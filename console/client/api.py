@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from console.core.models import GpuReading, LogPage
+from console.core.models import ChatDelta, ChatMessage, ChatOptions, GpuReading, LogPage
 from console.core.profile import Profile
 from console.protocol import Happened, History, Pushed, RunInfo
 
@@ -120,40 +120,6 @@ class InstallProgress(Info, frozen=True, kw_only=True):
     step: str
     """In words: `resolving`, `downloading torch 182 MiB`, `checking vllm --version`."""
     fraction: float | None = None
-
-
-class ChatMessage(Info, frozen=True, kw_only=True):
-    """One turn of a conversation."""
-
-    role: str
-    """`system`, `user` or `assistant`."""
-    content: str
-
-
-class ChatOptions(Info, frozen=True, kw_only=True):
-    """Sampling and length; `None` leaves the choice to the server."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    extra: dict[str, Any] = {}
-    """Further request fields, for example `chat_template_kwargs`."""
-
-
-class ChatDelta(Info, frozen=True, kw_only=True):
-    """A piece of an answer. The last one has `done`."""
-
-    text: str = ""
-    reasoning: str = ""
-    done: bool = False
-    finish_reason: str | None = None
-    ttft_s: float | None = None
-    """Known from the first piece on."""
-    elapsed_s: float = 0.0
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    error: str = ""
-    """What went wrong, for the operator; the answer so far stays."""
 
 
 class Lost(Info, frozen=True, kw_only=True):

@@ -15,6 +15,9 @@ __all__ = [
     "LIVE_STATES",
     "OVER_STATES",
     "PHASES",
+    "ChatDelta",
+    "ChatMessage",
+    "ChatOptions",
     "Diagnosis",
     "EngineReading",
     "EventRecord",
@@ -297,3 +300,37 @@ class EventRecord(Data, frozen=True, kw_only=True):
     text: str
     level: Level = Level.INFO
     data: dict[str, Any] = {}
+
+
+class ChatMessage(Data, frozen=True, kw_only=True):
+    """One turn of a conversation."""
+
+    role: str
+    """`system`, `user` or `assistant`."""
+    content: str
+
+
+class ChatOptions(Data, frozen=True, kw_only=True):
+    """Sampling and length; `None` leaves the choice to the server."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    extra: dict[str, Any] = {}
+    """Further request fields, for example `chat_template_kwargs`."""
+
+
+class ChatDelta(Data, frozen=True, kw_only=True):
+    """A piece of an answer. The last one has `done`."""
+
+    text: str = ""
+    reasoning: str = ""
+    done: bool = False
+    finish_reason: str | None = None
+    ttft_s: float | None = None
+    """Known from the first piece on."""
+    elapsed_s: float = 0.0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    error: str = ""
+    """What went wrong, for the operator; the answer so far stays."""
