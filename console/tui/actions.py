@@ -40,9 +40,18 @@ SCOPES: dict[str, str] = {
 }
 
 
-def _row(scope: str, name: str, keys: str, shown: str, label: str, text: str, action: str, palette: bool = True) -> Action:
+def _row(
+    scope: str, name: str, keys: str, shown: str, label: str, text: str, action: str, palette: bool = True
+) -> Action:
     return Action(
-        id=f"{scope}.{name}", scope=scope, keys=keys, shown=shown, label=label, help=text, action=action, palette=palette
+        id=f"{scope}.{name}",
+        scope=scope,
+        keys=keys,
+        shown=shown,
+        label=label,
+        help=text,
+        action=action,
+        palette=palette,
     )
 
 

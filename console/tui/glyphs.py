@@ -6,6 +6,7 @@ Each stand-in is one cell wide like its original, so that translation at the las
 from __future__ import annotations
 
 from console.core.models import Level, ServerState
+from console.core.units import UNKNOWN
 
 __all__ = [
     "ASCII_TABLE",
@@ -18,7 +19,7 @@ __all__ = [
     "safe",
 ]
 
-UNKNOWN = "–"
+
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 ASCII_TABLE = str.maketrans(

@@ -159,7 +159,9 @@ def wrapped(text: str, width: int, role: str = "text", first: Line = BLANK) -> l
     """Wrapped text as lines, hanging under `first` (a label or glyph)."""
     indent = line_width(first)
     lines = wrap(text, max(width - indent, 8))
-    return [((*first, (part, role)) if i == 0 else ((" " * indent, "text"), (part, role))) for i, part in enumerate(lines)]
+    return [
+        ((*first, (part, role)) if i == 0 else ((" " * indent, "text"), (part, role))) for i, part in enumerate(lines)
+    ]
 
 
 def labelled(rows: Iterable[tuple[str, str, str]], width: int, label_width: int = 12) -> list[Line]:

@@ -26,7 +26,7 @@ THEME = Theme(
         "role-faint": "#323c49",
         "role-fill": "#3f7fbf",
         "role-kv": "#4c9a94",
-        "role-track": "#1a212b",
+        "role-code": "#9fb8cf",
         "select-background": "#1d2b3d",
         "border-blurred": "#323c49",
         "scrollbar": "#27303c",

@@ -107,4 +107,11 @@ def _times(width: int, axis: int) -> Line:
         return ((" " * axis, "text"), *spread(((left, "faint"),), ((right, "faint"),), width - axis))
     gap = max((width - axis) // 2 - len(left) - len(middle) // 2, 1)
     rest = width - axis - len(left) - gap - len(middle) - len(right)
-    return ((" " * axis, "text"), (left, "muted"), (" " * gap, "text"), (middle, "muted"), (" " * rest, "text"), (right, "muted"))
+    return (
+        (" " * axis, "text"),
+        (left, "muted"),
+        (" " * gap, "text"),
+        (middle, "muted"),
+        (" " * rest, "text"),
+        (right, "muted"),
+    )

@@ -57,7 +57,10 @@ class Failure(Panel):
         if state is ServerState.STOPPED:
             head = status.reason or "The server was stopped."
             out = [rule("Stopped", width, line((exit_text, "muted"))), line(("■ ", "muted"), (head, "strong"))]
-            return [*out, *labelled((("Next", "p profiles · r start again · q quit", "text"), ("Log", log, "muted")), width, 8)]
+            return [
+                *out,
+                *labelled((("Next", "p profiles · r start again · q quit", "text"), ("Log", log, "muted")), width, 8),
+            ]
         found = status.diagnosis
         title = found.title if found else status.reason or "The server ended without saying why"
         where = "while starting" if state is ServerState.FAILED else "after it was ready"

@@ -100,7 +100,13 @@ def _compact(view: View, width: int) -> list[Line]:
     left = [
         charted("output", fmt.rate(engine.generation_tokens_per_s), role, view.output, view.output_top),
         line(("prompt  ", "muted"), (fmt.rate(engine.prompt_tokens_per_s), role)),
-        charted("running", view.running_text, "warn" if view.full and engine.waiting else role, view.running, view.running_top),
+        charted(
+            "running",
+            view.running_text,
+            "warn" if view.full and engine.waiting else role,
+            view.running,
+            view.running_top,
+        ),
     ]
     last: list[Span] = [("waiting ", "muted"), _waiting(view), ("  ", "text")]
     last += [("preempted ", "muted"), *_preempted(view)]
@@ -140,8 +146,13 @@ def _groups(view: View, width: int, rows: int) -> list[Line]:
         table.append(line((f"{label:<7}", "muted"), *cells))
     shape: Line = BLANK
     if engine.mean_prompt_tokens is not None or engine.mean_generation_tokens is not None:
-        shape = line(("   mean ", "muted"), (f"{fmt.count(engine.mean_prompt_tokens)} in, {fmt.count(engine.mean_generation_tokens)} out", role))
-    table.append(line(("preempted ", "muted"), *_preempted(view), ("   prefix hit ", "muted"), (_hit(engine), role), *shape))
+        shape = line(
+            ("   mean ", "muted"),
+            (f"{fmt.count(engine.mean_prompt_tokens)} in, {fmt.count(engine.mean_generation_tokens)} out", role),
+        )
+    table.append(
+        line(("preempted ", "muted"), *_preempted(view), ("   prefix hit ", "muted"), (_hit(engine), role), *shape)
+    )
     return beside([throughput, requests, table], widths, gap)
 
 

@@ -93,7 +93,11 @@ class TabBar(Panel):
             role = "tab" if key == self.active else "muted"
             left += [(f" {digit} {title} ", role), (" ", "text")]
         right: list[Span] = []
-        hints = [h for h in self.model.snapshot.hints if h.state is HintState.FIRING] if self.model and self.model.snapshot else []
+        hints = (
+            [h for h in self.model.snapshot.hints if h.state is HintState.FIRING]
+            if self.model and self.model.snapshot
+            else []
+        )
         if hints:
             level = max((h.level for h in hints), key=list(Level).index)
             right.append((f"{LEVEL_GLYPHS[level]} {len(hints)} hint{'s' * (len(hints) != 1)}", LEVEL_ROLES[level]))

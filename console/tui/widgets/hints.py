@@ -35,7 +35,10 @@ def _title(hint: Hint, selected: bool, width: int) -> Line:
     if hint.state is HintState.UNJUDGED:
         text = f"{hint.title}: needs {hint.missing or 'more figures'}"
         return line(("○ ", "muted"), (clip(text, width - 2), "text" if selected else "muted"))
-    head: list[Span] = [(f"{LEVEL_GLYPHS[hint.level]} ", LEVEL_ROLES[hint.level]), (hint.title, "strong" if selected else "text")]
+    head: list[Span] = [
+        (f"{LEVEL_GLYPHS[hint.level]} ", LEVEL_ROLES[hint.level]),
+        (hint.title, "strong" if selected else "text"),
+    ]
     held = ((fmt.duration(hint.held_s), "muted"),) if hint.held_s else ()
     return spread(line(*head), held, width)
 

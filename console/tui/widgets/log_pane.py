@@ -114,7 +114,9 @@ class LogPane(Vertical):
         right: list[Span] = []
         if view.needle:
             total = len(self._hits)
-            place = f"{self._hits.index(view.marked) + 1} of {total}" if view.marked in self._hits else f"{total:,} found"
+            place = (
+                f"{self._hits.index(view.marked) + 1} of {total}" if view.marked in self._hits else f"{total:,} found"
+            )
             right = [(f"/{view.needle}  ", "match"), (f" {place}", "muted" if total else "warn")]
         if view.raw:
             right.append(("   as written", "muted"))

@@ -27,7 +27,7 @@ class SelectList(Panel, can_focus=True):
     def __init__(self, row: Callable[[str, int, bool], Line], empty: str, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
         self._row = row
-        self._empty = empty
+        self.empty_text = empty
         self._keys: list[str] = []
         self._first = 0
         self.selected_key: str | None = None
@@ -47,7 +47,7 @@ class SelectList(Panel, can_focus=True):
 
     def paint(self, width: int, height: int) -> list[Line]:
         if not self._keys:
-            return [line((self._empty, "muted"))]
+            return [line((self.empty_text, "muted"))]
         rows = height or len(self._keys)
         index = self.index
         self._first = min(max(self._first, index - rows + 1), index)
