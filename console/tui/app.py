@@ -1,4 +1,4 @@
-"""The application: attaches to runs, takes in their updates, and starts the flows. It decides nothing about servers."""
+"""The application: attaches to runs, takes in updates, and starts the flows. It decides nothing about servers."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class ConsoleApp(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = bindings_for("app")
     COMMANDS: ClassVar = {Commands}
     ENABLE_COMMAND_PALETTE = True
-    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide"), (140, "-xwide")]
-    VERTICAL_BREAKPOINTS: ClassVar = [(0, "-short"), (23, "-medium"), (30, "-tall"), (44, "-xtall")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-xwide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (23, "-medium"), (30, "-tall"), (44, "-xtall")]  # noqa: RUF012
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class ConsoleApp(App[int]):
         loop = asyncio.get_running_loop()
         for number, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
             try:
-                loop.add_signal_handler(number, lambda code=code: self.exit(code))
+                loop.add_signal_handler(number, self.exit, code)
             except (ValueError, RuntimeError, NotImplementedError):
                 return
 

@@ -42,7 +42,7 @@ class Commands(Provider):
     async def discover(self) -> Hits:
         """Everything, before a letter is typed."""
         for title, text, run in self._rows():
-            yield DiscoveryHit(Text(title), run, text=title, help=text)  # type: ignore[arg-type]
+            yield DiscoveryHit(Text(title), run, text=title, help=text)
 
     async def search(self, query: str) -> Hits:
         """What matches."""
@@ -50,7 +50,7 @@ class Commands(Provider):
         for title, text, run in self._rows():
             score = matcher.match(title)
             if score > 0:
-                yield Hit(score, Text(title), run, text=title, help=text)  # type: ignore[arg-type]
+                yield Hit(score, Text(title), run, text=title, help=text)
 
 
 async def _run(node: Any, action: str) -> None:

@@ -27,7 +27,8 @@ def _requests(model: RunModel) -> str:
         return "It is not known whether requests are running."
     if busy == 0:
         return "No request is running."
-    return f"{busy} request{'s' * (busy != 1)} {'is' if busy == 1 else 'are'} running; they get time to finish, then they are cut off."
+    many = "1 request is" if busy == 1 else f"{busy} requests are"
+    return f"{many} running or waiting: time to finish is given, then they are cut off."
 
 
 async def launch(app: ConsoleApp, name: str) -> None:
@@ -142,7 +143,7 @@ async def quit_app(app: ConsoleApp) -> None:
     name = model.run.profile_name
     if model.state is ServerState.STOPPING:
         sentences = [f"{name} is stopping and will finish that on its own."]
-        options = (Option("leave", "l", "leave"), CANCEL)
+        options: tuple[Option, ...] = (Option("leave", "l", "leave"), CANCEL)
     else:
         sentences = [
             f"{name} is {model.state} at {model.run.url}.",

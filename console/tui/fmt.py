@@ -5,7 +5,7 @@ from __future__ import annotations
 from console.core import units
 from console.core.units import UNKNOWN
 
-__all__ = ["axis_top", "count", "duration", "gib", "latency", "money", "percent", "rate", "whole"]
+__all__ = ["axis", "axis_top", "count", "duration", "gib", "latency", "money", "percent", "rate", "whole"]
 
 GIB = 1024**3
 
@@ -28,6 +28,11 @@ def gib(value_bytes: float | None) -> str:
         return UNKNOWN
     value = value_bytes / GIB
     return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def axis(value: float) -> str:
+    """The label of an axis: `5k`, not `5.0k`."""
+    return units.short_count_text(value).replace(".0", "")
 
 
 def axis_top(value: float) -> float:

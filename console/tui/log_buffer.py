@@ -50,7 +50,7 @@ class LogBuffer:
             if not self.lines:
                 self.first_line = page.first_line
             self.lines.extend(page.lines)
-            self.width = max(self.width, max(map(len, page.lines)))
+            self.width = max(self.width, *map(len, page.lines))
             grew = True
         return grew
 

@@ -54,7 +54,7 @@ def forgive_mouse_bytes() -> None:
         make = codecs.getincrementaldecoder(encoding)
         return lambda: make(errors="replace")
 
-    linux_driver.getincrementaldecoder = forgiving  # type: ignore[assignment]
+    vars(linux_driver)["getincrementaldecoder"] = forgiving
 
 
 def run_tui(

@@ -378,7 +378,7 @@ ENTRIES = (
         FIT,
         cost=14.76,
         use="Most tokens per dollar for one team; contexts up to 128k.",
-        description="The released checkpoint as it is. Experts stay in FP4, attention in FP8; tensor parallel over all four.",
+        description="The released checkpoint as it is. Experts in FP4, attention in FP8; tensor parallel over four.",
         sources=("https://docs.vllm.ai/recipes", "https://huggingface.co/deepseek-ai/DeepSeek-V4-Flash"),
     ),
     entry(
@@ -478,7 +478,17 @@ class FakeBackend:
         found = next((e for e in self.entries if e.name == name), None)
         if found is None:
             raise ProfileError("No such profile", name)
-        argv = ("vllm", "serve", found.profile.model.id, "--host", "127.0.0.1", "--port", "8000", "--max-num-seqs", "32")
+        argv = (
+            "vllm",
+            "serve",
+            found.profile.model.id,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "8000",
+            "--max-num-seqs",
+            "32",
+        )
         cpu = found.profile.engine.kind is EngineKind.CPU
         return LaunchPlan(
             profile_name=name,
@@ -529,7 +539,9 @@ class FakeBackend:
         return self.sessions[run_id]
 
 
-def attached(*updates: Update | Snapshot, run: RunInfo = RUN, log: Sequence[str] = LOG_LINES) -> tuple[FakeBackend, FakeSession]:
+def attached(
+    *updates: Update | Snapshot, run: RunInfo = RUN, log: Sequence[str] = LOG_LINES
+) -> tuple[FakeBackend, FakeSession]:
     """A backend with one run, and its session with these updates."""
     session = FakeSession(run, log=log)
     session.push(*updates)

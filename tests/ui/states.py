@@ -7,8 +7,17 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from console.client.api import Lost
-from console.core.models import Diagnosis, Hint, HintState, Level, Phase, ProfileChange, ServerState, ServerStatus
-from console.core.models import SourceStatus
+from console.core.models import (
+    Diagnosis,
+    Hint,
+    HintState,
+    Level,
+    Phase,
+    ProfileChange,
+    ServerState,
+    ServerStatus,
+    SourceStatus,
+)
 from tests.fakes.backend import (
     BUSY,
     CPU_RUN,
@@ -34,13 +43,15 @@ OOM = Diagnosis(
     cause="kv-cache-too-small",
     remedy="Lower max_model_len, or raise gpu_memory_utilization.",
     line=3,
-    text="ValueError: To serve at least one request with the models's max seq len (131072), 9.12 GiB KV cache is needed",
+    text="ValueError: To serve at least one request with the model's max seq len (131072), 9.12 GiB is needed",
     change=(ProfileChange(key="serve.max_model_len", before=131072, after=32768),),
 )
 MANY = (
     RAISE,
     Hint(id="thermal", title="GPU 3 slows itself down", level=Level.BAD, evidence=("83 °C for 40 s.",), held_s=40),
-    Hint(id="prefix", title="Turn prefix caching on", level=Level.INFO, evidence=("Prompts share 61% of their start.",)),
+    Hint(
+        id="prefix", title="Turn prefix caching on", level=Level.INFO, evidence=("Prompts share 61% of their start.",)
+    ),
     UNJUDGED,
 )
 
@@ -65,7 +76,13 @@ STATES: dict[str, Callable[[], FakeBackend]] = {
     "hint-unjudged": lambda: attached(history(), snapshot(hints=(UNJUDGED,)))[0],
     "gpus-16": lambda: attached(history(count=16), snapshot(gpus=gpus(16)))[0],
     "gpu-silent": lambda: attached(
-        snapshot(gpus=(gpu(0), gpu(1, None, memory_used_bytes=None, power_w=None, temperature_c=None), gpu(2, temperature_c=91.0)))
+        snapshot(
+            gpus=(
+                gpu(0),
+                gpu(1, None, memory_used_bytes=None, power_w=None, temperature_c=None),
+                gpu(2, temperature_c=91.0),
+            )
+        )
     )[0],
     "stale": lambda: attached(
         history(),
@@ -76,7 +93,9 @@ STATES: dict[str, Callable[[], FakeBackend]] = {
             )
         ),
     )[0],
-    "starting": lambda: attached(snapshot(status=loading(Phase.CONFIG, 4.0), engine=None, hints=(), gpus=gpus(4, 0.0)))[0],
+    "starting": lambda: attached(
+        snapshot(status=loading(Phase.CONFIG, 4.0), engine=None, hints=(), gpus=gpus(4, 0.0))
+    )[0],
     "loading": lambda: attached(
         snapshot(status=loading(Phase.WEIGHTS, phase_detail="shard 31/46", progress=0.67), engine=None, hints=())
     )[0],
@@ -86,10 +105,18 @@ STATES: dict[str, Callable[[], FakeBackend]] = {
         snapshot(status=replace(READY, state=ServerState.UNHEALTHY, reason="/health did not answer for 12 s")),
     )[0],
     "stopping": lambda: attached(
-        snapshot(status=_over(ServerState.STOPPING, in_flight=7, deadline_s=NOW_S + 22), engine=replace(BUSY, running=7, waiting=0))
+        snapshot(
+            status=_over(ServerState.STOPPING, in_flight=7, deadline_s=NOW_S + 22),
+            engine=replace(BUSY, running=7, waiting=0),
+        )
     )[0],
     "stopped": lambda: attached(
-        snapshot(status=_over(ServerState.STOPPED, exit_code=0, reason="Stopped as asked."), engine=None, hints=(), gpus=gpus(4, 0.0))
+        snapshot(
+            status=_over(ServerState.STOPPED, exit_code=0, reason="Stopped as asked."),
+            engine=None,
+            hints=(),
+            gpus=gpus(4, 0.0),
+        )
     )[0],
     "failed": lambda: attached(
         snapshot(status=_over(ServerState.FAILED, exit_code=1, diagnosis=OOM), engine=None, hints=())

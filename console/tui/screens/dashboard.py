@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -11,7 +12,7 @@ from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
-from console.core.models import OVER_STATES, ServerState
+from console.core.models import ServerState
 from console.tui import fmt
 from console.tui.actions import bindings_for
 from console.tui.messages import LogGrew, SnapshotArrived
@@ -58,7 +59,8 @@ HELP: dict[str, tuple[str, ...]] = {
 class DashboardScreen(Screen[None]):
     """Attached to one run."""
 
-    BINDINGS: list[BindingType] = bindings_for("dashboard")
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for("dashboard")
+    AUTO_FOCUS = ""
 
     def __init__(self, model: RunModel) -> None:
         super().__init__()
@@ -185,7 +187,8 @@ class DashboardScreen(Screen[None]):
     def _banner_text(self) -> str:
         model = self.model
         if model.lost is not None:
-            return f"Lost the line to the supervisor: {model.lost}. The figures below are old. The server may well go on: a attaches again."
+            reason = model.lost.rstrip(".")
+            return f"Lost the supervisor: {reason}. These figures are old; the server may go on. a attaches again."
         if model.state is ServerState.UNHEALTHY and model.snapshot is not None:
             reason = model.snapshot.status.reason or "the server does not answer /health"
             return f"Unhealthy: {reason.rstrip('.')}. l shows the log, r restarts."
@@ -193,21 +196,17 @@ class DashboardScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that make no sense now are off, and off the key bar."""
-        state = self.model.state
-        snapshot = self.model.snapshot
-        if action == "jump":
-            return bool(snapshot and snapshot.status.diagnosis and snapshot.status.diagnosis.line)
-        if action == "reattach":
-            return self.model.lost is not None
-        if action == "stop":
-            return self.model.live and state is not ServerState.STOPPING
-        if action == "restart":
-            return state is not ServerState.STOPPING
-        if action == "hints":
-            return STAGES[state] == "-serving" and bool(snapshot and snapshot.hints)
-        if action == "pane" and parameters:
-            return parameters[0] != self.active
-        return True
+        model = self.model
+        status = model.snapshot.status if model.snapshot else None
+        works: dict[str, Callable[[], bool]] = {
+            "jump": lambda: bool(status and status.diagnosis and status.diagnosis.line),
+            "reattach": lambda: model.lost is not None,
+            "stop": lambda: model.live and model.state is not ServerState.STOPPING,
+            "restart": lambda: model.state is not ServerState.STOPPING,
+            "hints": lambda: STAGES[model.state] == "-serving" and bool(model.snapshot and model.snapshot.hints),
+            "pane": lambda: parameters[:1] != (self.active,),
+        }
+        return works[action]() if action in works else True
 
     def action_pane(self, name: str) -> None:
         """Show this pane."""
@@ -259,8 +258,3 @@ class DashboardScreen(Screen[None]):
     def action_profiles(self) -> None:
         """Detach and go home; the server goes on."""
         self.console.go_home()
-
-    @property
-    def over(self) -> bool:
-        """Nothing runs any more."""
-        return self.model.state in OVER_STATES

@@ -1,9 +1,10 @@
-"""Questions, messages and help over the screen below. Every choice has a letter; enter takes the one that is named."""
+"""Questions, messages and help over the screen below. Every choice has a letter; enter takes the marked one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -70,7 +71,7 @@ class Choices(Panel):
 class Dialog(ModalScreen[str]):
     """A title, a text and answers. Gives the value of the answer; escape gives that of the last one."""
 
-    BINDINGS: list[BindingType] = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "take", show=False),
         Binding("escape", "cancel", show=False),
         Binding("up,left,shift+tab", "move(-1)", show=False),
@@ -185,7 +186,7 @@ class RunList(SelectList):
 class ChooseRun(ModalScreen[str | None]):
     """Several servers run: which one?"""
 
-    BINDINGS: list[BindingType] = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "take", show=False),
         Binding("escape,q,p", "cancel", show=False),
         *bindings_for("list"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -54,7 +55,7 @@ class Steps(Panel):
 class InstallScreen(ModalScreen[LaunchPlan | ConsoleError | None]):
     """Gives the new plan, the error, or `None` when it was cancelled."""
 
-    BINDINGS: list[BindingType] = [Binding("escape,x,q", "cancel", "cancel", show=True, priority=True)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,x,q", "cancel", "cancel", show=True, priority=True)]
 
     def __init__(self, backend: Backend, plan: LaunchPlan) -> None:
         super().__init__()
@@ -89,7 +90,7 @@ class InstallScreen(ModalScreen[LaunchPlan | ConsoleError | None]):
         except ConsoleError as error:
             self.dismiss(error)
             return
-        except Exception as error:  # noqa: BLE001 - whatever it was, the operator must see it
+        except Exception as error:
             self.dismiss(ConsoleError("The installation failed", f"{type(error).__name__}: {error}"))
             return
         self.dismiss(plan)
@@ -105,4 +106,4 @@ class InstallScreen(ModalScreen[LaunchPlan | ConsoleError | None]):
         """Stop it; the backend removes what it made."""
         self.steps.ending = "cancelling: removing what was made"
         self.steps.repaint()
-        self.workers.cancel_group(self, "install")
+        self.app.workers.cancel_group(self, "install")

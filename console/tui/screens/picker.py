@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -175,14 +175,12 @@ class FilterInput(Input):
             if event.key == "escape":
                 self.value = ""
             self.screen.query_one("#profiles").focus()
-            return
-        await super()._on_key(event)
 
 
 class PickerScreen(Screen[None]):
     """Profiles at the left or above, the selected one beside or below."""
 
-    BINDINGS: list[BindingType] = bindings_for("picker")
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for("picker")
     help_scopes = ("picker", "list", "app")
 
     def __init__(self, initial: str | None = None) -> None:

@@ -19,7 +19,8 @@ class Sentence(Panel):
 
     def paint(self, width: int, height: int) -> list[Line]:
         size = self.app.size
-        text = f"This terminal is {size.width}×{size.height}; the console needs {WIDTH_MIN}×{HEIGHT_MIN}. Make it larger, or press q. A server goes on."
+        need = f"the console needs {WIDTH_MIN}×{HEIGHT_MIN}"
+        text = f"This terminal is {size.width}×{size.height}; {need}. Make it larger, or press q. A server goes on."
         return wrapped(text, width, "text")
 
 

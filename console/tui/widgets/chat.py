@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -34,7 +34,7 @@ ANSWER_CHARS_MAX = 4_000_000
 class Prompt(TextArea):
     """Enter sends, ctrl+j starts a new line, escape or tab leave."""
 
-    BINDINGS: list[BindingType] = bindings_for("prompt")
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for("prompt")
 
     class Sent(Message):
         """The operator has sent this."""
@@ -47,9 +47,8 @@ class Prompt(TextArea):
         """The operator wants out of the input."""
 
     async def _on_key(self, event: Key) -> None:
-        if event.key in ("enter", "escape", "tab", "ctrl+j", "ctrl+enter"):
-            return
-        await super()._on_key(event)
+        if event.key in ("enter", "escape", "tab", "ctrl+j", "ctrl+c"):
+            event.prevent_default()
 
     def action_send(self) -> None:
         """Send what is written."""
@@ -69,7 +68,7 @@ class Prompt(TextArea):
 class ChatPane(Vertical):
     """The tab `Chat`."""
 
-    BINDINGS: list[BindingType] = bindings_for("chat")
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for("chat")
 
     def __init__(self, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -80,7 +79,14 @@ class ChatPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Transcript(id="transcript")
-        yield Prompt(id="prompt", compact=True, show_line_numbers=False, tab_behavior="focus", highlight_cursor_line=False, placeholder="Write a message; enter sends it")  # fmt: skip
+        yield Prompt(
+            id="prompt",
+            compact=True,
+            show_line_numbers=False,
+            tab_behavior="focus",
+            highlight_cursor_line=False,
+            placeholder="Write a message; enter sends it",
+        )
 
     @property
     def transcript(self) -> Transcript:
@@ -93,9 +99,8 @@ class ChatPane(Vertical):
         return self.query_one("#prompt", Prompt)
 
     def on_mount(self) -> None:
-        """Paint pieces of an answer together."""
+        """A cursor that blinks costs a repaint each time."""
         self.prompt.cursor_blink = False
-        self.set_interval(PAINT_PERIOD_S, self._flush, pause=True, name="chat")
 
     def show(self, model: RunModel) -> None:
         """Show this run's conversation."""
@@ -144,7 +149,6 @@ class ChatPane(Vertical):
         self.transcript.begin(turn)
         self._stop_wanted = False
         cleaners = StreamCleaner(), StreamCleaner()
-        self._timer(True)
         try:
             stream: Any = model.session.chat(messages, ChatOptions())
             async with aclosing(stream) as deltas:
@@ -157,13 +161,12 @@ class ChatPane(Vertical):
                         break
         except ConsoleError as error:
             turn.error = clean(str(error), keep_newlines=True)
-        except Exception as error:  # noqa: BLE001 - a failing answer must not end the screen
+        except Exception as error:
             turn.error = clean(f"The answer broke off: {type(error).__name__}: {error}", keep_newlines=True)
         finally:
             self._pending.append((cleaners[0].flush(), cleaners[1].flush()))
             turn.content += self._pending[-1][0]
             turn.reasoning += self._pending[-1][1]
-            self._timer(False)
             if self.is_attached:
                 self._flush()
                 self.transcript.finish()
@@ -181,12 +184,9 @@ class ChatPane(Vertical):
             turn.elapsed_s = delta.elapsed_s
         if delta.error:
             turn.error = clean(delta.error, keep_newlines=True)
+        if not self._pending:
+            self.set_timer(PAINT_PERIOD_S, self._flush)
         self._pending.append((text, reasoning))
-
-    def _timer(self, on: bool) -> None:
-        for timer in self._timers:
-            if timer.name == "chat":
-                timer.resume() if on else timer.pause()
 
     def _flush(self) -> None:
         if self._pending:
@@ -212,7 +212,7 @@ class ChatPane(Vertical):
         if not self.transcript.streaming:
             return False
         self._stop_wanted = True
-        for worker in self.workers:
+        for worker in self.app.workers:
             if worker.group == "chat" and worker.node is self:
                 self.transcript.turns[-1].stopped = True
                 worker.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from console.core.models import OVER_STATES, ProfileChange, ServerState
@@ -30,6 +31,12 @@ def change_text(change: Sequence[ProfileChange]) -> str:
     return ", ".join(f"{c.key} {value_text(c.before)} → {value_text(c.after)}" for c in change)
 
 
+def home_short(path: Path) -> str:
+    """The path with `~` for the home directory."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
 def _exit_text(code: int | None) -> str:
     if code is None:
         return ""
@@ -52,14 +59,16 @@ class Failure(Panel):
             return []
         status = model.snapshot.status
         state = status.state
-        log = str(runs_dir() / model.run.id / "server.log")
+        log = home_short(runs_dir() / model.run.id / "server.log")
         exit_text = _exit_text(status.exit_code)
         if state is ServerState.STOPPED:
             head = status.reason or "The server was stopped."
             out = [rule("Stopped", width, line((exit_text, "muted"))), line(("■ ", "muted"), (head, "strong"))]
             return [
                 *out,
-                *labelled((("Next", "p profiles · r start again · q quit", "text"), ("Log", log, "muted")), width, 8),
+                *labelled(
+                    (("Next", "p profiles · r start again · q quit", "text"), ("File", log, "muted")), width, 8
+                ),
             ]
         found = status.diagnosis
         title = found.title if found else status.reason or "The server ended without saying why"
@@ -74,8 +83,6 @@ class Failure(Panel):
             rows.append(("Cause", "\n".join(cause), "text"))
             rows.append(("Remedy", found.remedy, "ok"))
             rows.append(("Change", change_text(found.change), "accent"))
-            at = f"line {found.line:,} of {log}   (e shows it)" if found.line else log
-        else:
-            at = log
-        rows.append(("Log", at, "muted"))
+            rows.append(("Log", f"line {found.line:,}; e shows it" if found.line else "", "text"))
+        rows.append(("File", log, "muted"))
         return [*out, *labelled(rows, width, 8)]

@@ -1,4 +1,4 @@
-"""What the engine does right now: rates, requests, latencies. Three lines at 80 columns, groups where there is room."""
+"""What the engine does right now: rates, requests, latencies. Three lines at 80 columns, groups with more room."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ def _compact(view: View, width: int) -> list[Line]:
     engine, role = view.engine, view.role
     left_width = max(min(width // 2 - 2, 48), 26)
     right_width = width - left_width - 3
-    chart = left_width - 18 - 5
+    chart = left_width - 19 - 5
     names = ("p50", "p95", "p99") if right_width >= 41 else ("p50", "p95") if right_width >= 29 else ("p50",)
 
     def charted(label: str, text: str, text_role: str, values: Sequence[float | None], top: float) -> Line:
-        head: list[Span] = [(f"{label:<8}", "muted"), (f"{text:<10}", text_role)]
+        head: list[Span] = [(f"{label:<8}", "muted"), (f"{text:<11}", text_role)]
         if chart < 4:
             return line(*head)
-        return (*line(*head), *spark(values[-chart:], top, f"{fmt.count(top):>4}"))
+        return (*line(*head), *spark(values[-chart:], top, f"{fmt.axis(top):>4}"))
 
     left = [
         charted("output", fmt.rate(engine.generation_tokens_per_s), role, view.output, view.output_top),
@@ -111,7 +111,7 @@ def _compact(view: View, width: int) -> list[Line]:
     last: list[Span] = [("waiting ", "muted"), _waiting(view), ("  ", "text")]
     last += [("preempted ", "muted"), *_preempted(view)]
     if right_width >= 38:
-        last += [("  ", "text"), ("prefix hit ", "muted"), (_hit(engine), role)]
+        last += [("  ", "text"), ("prefix ", "muted"), (_hit(engine), role)]
     right = [_latency("TTFT", engine.ttft, names, role), _latency("ITL", engine.itl, names, role), line(*last)]
     return beside([left, right], [left_width, right_width], 3)
 
@@ -126,18 +126,26 @@ def _groups(view: View, width: int, rows: int) -> list[Line]:
         room = third - 6
         drawn = bars(values[-room:], rows, top)
         return [
-            ((f"{fmt.count(top) if y == 0 else '0' if y == rows - 1 else '':>4}", "muted"), ("┤", "faint"), *row)
+            ((f"{fmt.axis(top) if y == 0 else '0' if y == rows - 1 else '':>4}", "muted"), ("┤", "faint"), *row)
             for y, row in enumerate(drawn)
         ]
 
-    throughput = [
-        line(("output ", "muted"), (fmt.rate(engine.generation_tokens_per_s), _strong(role)), ("   prompt ", "muted"), (fmt.rate(engine.prompt_tokens_per_s), role)),
-        *charted(view.output, view.output_top),
-    ]  # fmt: skip
-    requests = [
-        line(("running ", "muted"), (view.running_text, "warn" if view.full and engine.waiting else _strong(role)), ("   waiting ", "muted"), _waiting(view), ("   finished ", "muted"), (fmt.whole(engine.requests_finished_total), role)),
-        *charted(view.running, view.running_top),
-    ]  # fmt: skip
+    strong = "strong" if role == "text" else role
+    full = "warn" if view.full and engine.waiting else strong
+    throughput = line(
+        ("output ", "muted"),
+        (fmt.rate(engine.generation_tokens_per_s), strong),
+        ("   prompt ", "muted"),
+        (fmt.rate(engine.prompt_tokens_per_s), role),
+    )
+    requests = line(
+        ("running ", "muted"),
+        (view.running_text, full),
+        ("   waiting ", "muted"),
+        _waiting(view),
+        ("   finished ", "muted"),
+        (fmt.whole(engine.requests_finished_total), role),
+    )
     head = line(("latency", "muted"), *((f"{name:>10}", "muted") for name in ("p50", "p95", "p99")))
     table = [head]
     for label, value in (("TTFT", engine.ttft), ("ITL", engine.itl)):
@@ -148,16 +156,14 @@ def _groups(view: View, width: int, rows: int) -> list[Line]:
     if engine.mean_prompt_tokens is not None or engine.mean_generation_tokens is not None:
         shape = line(
             ("   mean ", "muted"),
-            (f"{fmt.count(engine.mean_prompt_tokens)} in, {fmt.count(engine.mean_generation_tokens)} out", role),
+            (f"{fmt.count(engine.mean_prompt_tokens)} in {fmt.count(engine.mean_generation_tokens)} out", role),
         )
     table.append(
-        line(("preempted ", "muted"), *_preempted(view), ("   prefix hit ", "muted"), (_hit(engine), role), *shape)
+        line(("preempted ", "muted"), *_preempted(view), ("   prefix ", "muted"), (_hit(engine), role), *shape)
     )
-    return beside([throughput, requests, table], widths, gap)
-
-
-def _strong(role: str) -> str:
-    return "strong" if role == "text" else role
+    left = [throughput, *charted(view.output, view.output_top)]
+    middle = [requests, *charted(view.running, view.running_top)]
+    return beside([left, middle, table], widths, gap)
 
 
 class Figures(Panel):

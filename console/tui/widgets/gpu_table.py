@@ -16,17 +16,15 @@ __all__ = ["GpuTable", "gpu_lines", "host_line", "meter"]
 
 HOT_C = 87.0
 """From here on a data-centre GPU is near its slowdown temperature (H100: 87 °C target, 92 °C slowdown)."""
-EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def meter(ratio: float | None, width: int, role: str = "fill") -> Line:
     """A bar of exactly `width` cells."""
     if ratio is None:
         return ((" " * width, "faint"),)
-    eighths = round(min(max(ratio, 0.0), 1.0) * width * 8)
-    full, part = divmod(eighths, 8)
-    text = "█" * full + (EIGHTHS[part] if part else "")
-    return ((text, role), ("░" * (width - len(text)), "faint"))
+    halves = round(min(max(ratio, 0.0), 1.0) * width * 2)
+    text = "━" * (halves // 2) + "╸" * (halves % 2)
+    return ((text, role), ("─" * (width - len(text)), "faint"))
 
 
 def host_line(host: HostReading | None, gpu: bool) -> Line:
@@ -140,7 +138,7 @@ class GpuTable(Panel):
         if self.model is None or snapshot is None:
             return []
         screen = self.app.size.height
-        rows_max = 4 if screen < 30 else 8 if screen < 44 else 17
+        rows_max = 2 if screen < 23 else 4 if screen < 30 else 8 if screen < 44 else 17
         gpus = snapshot.gpus
         source = self.model.stale("gpu")
         if gpus:

@@ -55,7 +55,10 @@ def header_line(model: RunModel, width: int) -> Line:
         left = [(f"{STATE_GLYPHS[state]} {state_words(state, status)}", f"{role}")]
     left.append((f"  {run.profile_name}", "strong"))
     room = width - line_width(tail) - 1
-    for text, least in ((run.model, 14), (f"vLLM {run.engine_version}" if run.engine_version else "", 11)):
+    for text, least in (
+        (run.model.rsplit("/", 1)[-1], 14),
+        (f"vLLM {run.engine_version}" if run.engine_version else "", 11),
+    ):
         free = room - line_width(line(*left)) - 3
         if text and free >= min(least, len(text)):
             left.append((f"  {clip(line(text)[0][0], free)}", "muted"))
@@ -93,11 +96,8 @@ class TabBar(Panel):
             role = "tab" if key == self.active else "muted"
             left += [(f" {digit} {title} ", role), (" ", "text")]
         right: list[Span] = []
-        hints = (
-            [h for h in self.model.snapshot.hints if h.state is HintState.FIRING]
-            if self.model and self.model.snapshot
-            else []
-        )
+        snapshot = self.model.snapshot if self.model and self.model.live else None
+        hints = [h for h in snapshot.hints if h.state is HintState.FIRING] if snapshot else []
         if hints:
             level = max((h.level for h in hints), key=list(Level).index)
             right.append((f"{LEVEL_GLYPHS[level]} {len(hints)} hint{'s' * (len(hints) != 1)}", LEVEL_ROLES[level]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.binding import BindingType
 from textual.message import Message
 
@@ -43,21 +45,30 @@ def _title(hint: Hint, selected: bool, width: int) -> Line:
     return spread(line(*head), held, width)
 
 
-def _detail(hint: Hint, width: int) -> list[Line]:
-    indent: Line = (("  ", "text"),)
+def _detail(hint: Hint, width: int, rows: int) -> list[Line]:
+    """Evidence, change, gain and risk; with little room a line of evidence and one of what to do."""
     if hint.state is HintState.UNJUDGED:
         return []
-    out: list[Line] = []
+    indent: Line = (("  ", "text"),)
     change = change_text(hint.change)
-    if change:
-        out += wrapped(change, width, "accent", indent)
-    for sentence in hint.evidence:
-        out += wrapped(sentence, width, "text", indent)
-    if hint.gain:
-        out += wrapped(f"Gain: {hint.gain}", width, "text", indent)
-    if hint.risk:
-        out += wrapped(f"Risk: {hint.risk}", width, "muted", indent)
-    return out
+    seen = " ".join(hint.evidence)
+    act = ": ".join(part for part in (change, hint.gain) if part)
+    full = [row for text in hint.evidence for row in wrapped(text, width, "text", indent)]
+    full += wrapped(act, width, "accent", indent) if act else []
+    full += wrapped(f"Risk: {hint.risk}", width, "muted", indent) if hint.risk else []
+    if len(full) <= rows or rows < 1:
+        return full[: max(rows, 0)]
+    least = 1 if act and rows > 1 else 0
+    evidence = wrapped(seen, width, "text", indent)
+    if len(evidence) > rows - least:
+        evidence = evidence[: rows - least]
+        shown = "".join(text for text, _ in evidence[-1]).rstrip()
+        evidence[-1] = ((clip(shown + " …" if len(shown) < width - 2 else shown + "…", width), "text"),)
+    rest = rows - len(evidence)
+    doing = wrapped(act, width, "accent", indent) if act else []
+    if len(doing) > rest:
+        doing = [line((clip("  " + act, width), "accent"))][:rest]
+    return [*evidence, *doing]
 
 
 def hint_lines(hints: list[Hint], selected: int, width: int, rows: int, focused: bool) -> list[Line]:
@@ -65,8 +76,10 @@ def hint_lines(hints: list[Hint], selected: int, width: int, rows: int, focused:
     if not hints:
         return [line(("● ", "ok"), ("Nothing to change: no rule has anything to say.", "muted"))]
     selected = min(max(selected, 0), len(hints) - 1)
-    detail = _detail(hints[selected], width)
-    titles = max(min(len(hints), rows - min(len(detail), max(rows - 1, 0))), 1)
+    others = len(hints) - 1
+    wanted = len(_detail(hints[selected], width, 1000))
+    titles = 1 + max(min(others, rows - 1 - wanted), 0)
+    detail = _detail(hints[selected], width, rows - titles)
     first = min(max(selected - titles // 2, 0), len(hints) - titles)
     out: list[Line] = []
     for i in range(first, first + titles):
@@ -76,14 +89,14 @@ def hint_lines(hints: list[Hint], selected: int, width: int, rows: int, focused:
             row = select_row(pad(row, width))
         out.append(row)
         if chosen:
-            out += detail[: max(rows - titles, 0)]
+            out += detail
     return out[:rows]
 
 
 class Hints(Panel, can_focus=True):
     """The hints of the newest snapshot; arrows choose one."""
 
-    BINDINGS: list[BindingType] = [*bindings_for("list"), *bindings_for("hints")]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("list"), *bindings_for("hints")]
     model: RunModel | None = None
     _selected_id = ""
 
@@ -110,9 +123,11 @@ class Hints(Panel, can_focus=True):
             note = [(f"{self.selected + 1} of {len(hints)}", "muted")]
         title = f"Hints {firing}" if firing else "Hints"
         screen = self.app.size.height
-        rows = (height - 1) if height else (2 if screen < 24 else 3 if screen < 30 else 5 if screen < 40 else 8)
+        rows = (height - 1) if height else (2 if screen < 24 else 3 if screen < 30 else 4 if screen < 40 else 8)
         if not hints or not firing:
             rows = min(rows, max(len(hints), 1)) if height else 1
+        if self.model is not None and self.model.snapshot is not None and self.model.snapshot.engine is None:
+            return [rule("Hints", width), line(("○ ", "muted"), ("no figures of the engine to judge", "muted"))]
         body = hint_lines(hints, self.selected, width, rows, self.has_focus)
         return [rule(title, width, line(*note)), *(pad(row, width) for row in body)]
 

@@ -10,9 +10,12 @@ from console.tui.widgets.panel import Panel
 
 __all__ = ["KeyBar"]
 
+ALWAYS = ("quit", "help")
+"""Shown however narrow it gets."""
+
 
 class KeyBar(Panel):
-    """One row per key would be a menu; this is the reminder."""
+    """A reminder of keys; a click on one presses it."""
 
     def __init__(self) -> None:
         super().__init__(id="keys")
@@ -34,15 +37,17 @@ class KeyBar(Panel):
                 shown[binding.action] = (binding.key_display or binding.key, binding.description, binding.key)
         spans: list[Span] = []
         self._spots = []
-        items = sorted(shown.items(), key=lambda item: item[0] in ("quit", "help"))
+        parts = {action: line((key, "key"), (f" {label}  ", "muted")) for action, (key, label, _) in shown.items()}
+        room = width + 2 - sum(line_width(parts[action]) for action in ALWAYS if action in parts)
         at = 0
-        for _action, (key, label, press) in items:
-            part: list[Span] = [(key, "key"), (f" {label}", "muted"), ("  ", "text")]
-            size = line_width(line(*part))
-            if at + size - 2 > width:
-                continue
-            spans += part
-            self._spots.append((at, at + size - 2, press))
+        for action in [*(a for a in shown if a not in ALWAYS), *(a for a in ALWAYS if a in shown)]:
+            size = line_width(parts[action])
+            if action not in ALWAYS:
+                if size > room:
+                    continue
+                room -= size
+            spans += parts[action]
+            self._spots.append((at, at + size - 2, shown[action][2]))
             at += size
         return [line(*spans)]
 

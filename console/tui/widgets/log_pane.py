@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
@@ -41,14 +43,12 @@ class SearchInput(Input):
             event.prevent_default()
             self.display = False
             self.screen.query_one("#log-view").focus()
-            return
-        await super()._on_key(event)
 
 
 class LogPane(Vertical):
     """The tab `Logs`."""
 
-    BINDINGS: list[BindingType] = bindings_for("logs")
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for("logs")
 
     def __init__(self, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -122,6 +122,10 @@ class LogPane(Vertical):
             right.append(("   as written", "muted"))
         self.query_one("#log-status", LogStatus).show(line(*left), line(*right))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Going on with a search needs one."""
+        return bool(self.view.needle) if action == "match" else True
+
     def action_search(self) -> None:
         """Open the search line."""
         field = self.query_one("#log-search", Input)
@@ -141,6 +145,7 @@ class LogPane(Vertical):
             self.action_match(-1)
         self.view.refresh()
         self.show_status()
+        self.screen.refresh_bindings()
 
     def action_match(self, step: int) -> None:
         """Go to the next or previous line that matches; past the last begins with the first."""

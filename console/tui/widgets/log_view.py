@@ -5,6 +5,8 @@ Not RichLog or Log: those keep styled lines (56 MiB for 20,000), measure each wr
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -29,7 +31,7 @@ def search_hits(lines: list[str], text: str, first_line: int, start: int = 0) ->
 class LogView(ScrollView, can_focus=True):
     """Scrolls over a `LogBuffer`. Follows the end until the reader goes up; then nothing moves under them."""
 
-    COMPONENT_CLASSES = set(ROLE_CLASSES)
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(ROLE_CLASSES)
     DEFAULT_CSS = "LogView { overflow-y: scroll; overflow-x: auto; }"
 
     def __init__(self, *, id: str) -> None:  # noqa: A002

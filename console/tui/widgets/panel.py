@@ -5,6 +5,8 @@ The one place where roles become colours and where text is made fit for the term
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region, Size
@@ -38,7 +40,7 @@ def to_strip(widget: Widget, spans: Line, width: int) -> Strip:
 class Panel(Widget):
     """Subclasses say what to show in `paint`; callers say when in `repaint`."""
 
-    COMPONENT_CLASSES = set(ROLE_CLASSES)
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(ROLE_CLASSES)
     DEFAULT_CSS = "Panel { height: auto; }"
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002

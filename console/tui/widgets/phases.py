@@ -95,5 +95,6 @@ class Phases(Panel):
         out = phase_lines(status, now, width)
         if self.app.size.height >= 34:
             run = model.run
-            out += [BLANK, *labelled((("Model", run.model, "text"), ("Address", run.url, "text"), ("Run", run.id, "muted"), ("Command", " ".join(run.argv), "muted")), width)]  # fmt: skip
+            rows = (("Model", run.model, "text"), ("Address", run.url, "text"), ("Run", run.id, "muted"))
+            out += [BLANK, *labelled((*rows, ("Command", " ".join(run.argv), "muted")), width)]
         return out

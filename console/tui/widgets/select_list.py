@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from textual.binding import BindingType
 from textual.events import Click, MouseScrollDown, MouseScrollUp
@@ -22,7 +23,7 @@ class Highlighted(Message):
 class SelectList(Panel, can_focus=True):
     """Rows by key; painting a row is the caller's."""
 
-    BINDINGS: list[BindingType] = bindings_for("list")
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for("list")
 
     def __init__(self, row: Callable[[str, int, bool], Line], empty: str, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)

@@ -6,6 +6,8 @@ code blocks and lists are told apart by light styling only.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -84,7 +86,7 @@ class _Text:
 class Transcript(ScrollView, can_focus=True):
     """Turns, newest at the bottom; follows the end until the reader goes up."""
 
-    COMPONENT_CLASSES = set(ROLE_CLASSES)
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(ROLE_CLASSES)
     DEFAULT_CSS = "Transcript { overflow-y: scroll; overflow-x: hidden; }"
 
     def __init__(self, *, id: str) -> None:  # noqa: A002
