@@ -40,10 +40,8 @@ class LogBuffer:
         """Take what is new, within the limits. True if there was something."""
         grew = False
         for _ in range(BATCHES_PER_TICK):
-            if len(self.lines) >= LINES_MAX:
-                if self.hold:
-                    break
-                self._drop(LINES_SPARE)
+            if self.hold and len(self.lines) >= LINES_MAX:
+                break
             page = self._reader.read()
             if not page.lines:
                 break
@@ -52,11 +50,11 @@ class LogBuffer:
             self.lines.extend(page.lines)
             self.width = max(self.width, *map(len, page.lines))
             grew = True
+            if not self.hold and len(self.lines) > LINES_MAX:
+                dropped = len(self.lines) - LINES_MAX + LINES_SPARE
+                del self.lines[:dropped]
+                self.first_line += dropped
         return grew
-
-    def _drop(self, count: int) -> None:
-        del self.lines[:count]
-        self.first_line += count
 
     def close(self) -> None:
         """Let go of the file."""

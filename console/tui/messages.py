@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.message import Message
 
-__all__ = ["Choice", "LogGrew", "SnapshotArrived"]
+__all__ = ["LogGrew", "Scrolled", "SnapshotArrived"]
 
 
 class _Latest(Message):
@@ -22,9 +22,5 @@ class LogGrew(_Latest):
     """The log buffer has more lines."""
 
 
-class Choice(Message):
-    """A line of a list was chosen with enter or a click."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        super().__init__()
+class Scrolled(_Latest):
+    """The reader has moved in the log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -28,10 +29,9 @@ def text(app: App[Any]) -> str:
 async def wait_for(pilot: Pilot[Any], condition: Callable[[], object], what: str) -> None:
     """Let the app work until the condition holds."""
     for _ in range(TRIES):
-        await pilot.pause()
         if condition():
             return
-        await pilot.pause(0.01)
+        await asyncio.sleep(0.02)
     raise AssertionError(f"never: {what}\n{text(pilot.app)}")
 
 

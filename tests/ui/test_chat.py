@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.cells import cell_len
 
 from console.client.api import ChatDelta
 from console.core.models import Hint, Phase
+from console.core.text import clean
 from console.tui import conversations
 from console.tui.conversations import Turn
+from console.tui.log_lines import painted
+from console.tui.paint import cut, line, pad, wrap
+from console.tui.widgets.transcript import GrowingText
 from tests.fakes.backend import READY, RUN, attached, loading, snapshot
 from tests.ui.screen_text import grid, running, wait_for, wait_text
 
-HOSTILE = "[/foo] [bold]x[/] \x1b[2J\x1b]0;title\x07 \x1b[31mred \r over \x00 \u202e rtl [link=x] `code` 中文 \U0001f9d1‍\U0001f680 ["
+HOSTILE = (
+    "[/foo] [bold]x[/] \x1b[2J\x1b]0;title\x07 \x1b[31mred \r over \x00 \u202e rtl "
+    "[link=x] `code` 中文 \U0001f9d1‍\U0001f680 ["
+)
 
 
 async def test_answer_streams_and_tells_how_it_went() -> None:
@@ -142,17 +149,26 @@ async def test_hostile_text_everywhere() -> None:
         check_grid(pilot.app, (80, 24))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(pieces=st.lists(st.text(max_size=30), min_size=1, max_size=8))
-async def test_any_answer_is_text(pieces: list[str]) -> None:
-    backend, session = attached(snapshot(), log=pieces)
-    session.answer = [*(ChatDelta(text=piece) for piece in pieces), ChatDelta(done=True)]
-    async with running(backend, (60, 20)) as pilot:
-        await pilot.press("c", "a", "enter")
-        await wait_for(pilot, lambda: session.chat_closed, "answered")
-        await pilot.pause(0.15)
-        check_grid(pilot.app, (60, 20))
-    conversations.path_for(RUN.id).unlink(missing_ok=True)
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(), width=st.integers(8, 120))
+def test_any_text_wraps_into_its_width(text: str, width: int) -> None:
+    shown = clean(text, keep_newlines=True)
+    for row in wrap(shown, width):
+        assert row.isprintable()
+        assert cell_len(row) <= width
+    for spans in (line(text), painted(clean(text), False), cut(line(text, (text, "bad")), width)):
+        assert all(part.isprintable() for part, _ in spans)
+    assert cell_len("".join(part for part, _ in pad(line(text), width))) == width
+
+
+@settings(max_examples=60, deadline=None)
+@given(pieces=st.lists(st.text(max_size=20), max_size=12), width=st.integers(10, 60))
+def test_an_answer_in_pieces_wraps_like_the_whole(pieces: list[str], width: int) -> None:
+    parts, whole = GrowingText("text"), GrowingText("text")
+    for piece in pieces:
+        parts.add(piece, width)
+    whole.add("".join(pieces), width)
+    assert parts.lines == whole.lines
 
 
 def test_conversation_file_survives_a_torn_line() -> None:

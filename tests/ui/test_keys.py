@@ -156,9 +156,10 @@ async def test_attach_run_by_name() -> None:
 
 
 async def test_panes_by_digit_and_letter() -> None:
+    steps = (("2", "following"), ("1", "GPU util"), ("l", "following"), ("c", "enter to write"), ("tab", "⏎ write"))
     async with running(STATES["busy"]()) as pilot:
         await wait_text(pilot, "GPU util")
-        for key, wanted in (("2", "following"), ("1", "GPU util"), ("l", "following"), ("c", "enter to write"), ("tab", "write"), ("o", "GPU util"), ("3", "enter to write")):  # fmt: skip
+        for key, wanted in (*steps, ("o", "GPU util"), ("3", "enter to write")):
             await pilot.press(key)
             await wait_text(pilot, wanted)
 
@@ -288,7 +289,7 @@ async def test_profiles_detaches_and_the_server_goes_on() -> None:
 
 
 async def test_lost_then_attached_again() -> None:
-    backend, session = attached(snapshot(), Lost(reason="reset"))
+    backend, _ = attached(snapshot(), Lost(reason="reset"))
     async with running(backend) as pilot:
         await wait_text(pilot, "▲ LOST", "Lost the supervisor: reset")
         backend.sessions[RUN.id] = FakeSession()
@@ -343,7 +344,7 @@ async def test_bursts_of_snapshots_repaint_once() -> None:
         await wait_for(pilot, lambda: dashboard.model.snapshot.seq == 201, "taken in")
         await pilot.pause()
         assert painted < 20
-        assert len(dashboard.model.series["kv"]) == 200
+        assert len(dashboard.model.series["kv"]) == 201
 
 
 def test_the_app_is_typed_for_what_screens_use() -> None:

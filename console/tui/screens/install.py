@@ -73,7 +73,7 @@ class InstallScreen(ModalScreen[LaunchPlan | ConsoleError | None]):
 
     def on_mount(self) -> None:
         """Begin at once: the question was asked before."""
-        self.run_worker(self._install(), group="install", exclusive=True, exit_on_error=False)
+        self.app.run_worker(self._install(), group="install", exclusive=True, exit_on_error=False)
         self.set_interval(1.0, self.steps.repaint)
 
     async def _install(self) -> None:
@@ -106,4 +106,4 @@ class InstallScreen(ModalScreen[LaunchPlan | ConsoleError | None]):
         """Stop it; the backend removes what it made."""
         self.steps.ending = "cancelling: removing what was made"
         self.steps.repaint()
-        self.app.workers.cancel_group(self, "install")
+        self.app.workers.cancel_group(self.app, "install")

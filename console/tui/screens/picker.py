@@ -207,7 +207,7 @@ class PickerScreen(Screen[None]):
     def on_screen_resume(self) -> None:
         """Another server may be running by now."""
         if self.catalogue.loaded:
-            self.run_worker(self._read_runs(), group="runs", exclusive=True, exit_on_error=False)
+            self.app.run_worker(self._read_runs(), group="runs", exclusive=True, exit_on_error=False)
 
     @property
     def console(self) -> ConsoleApp:
@@ -286,7 +286,7 @@ class PickerScreen(Screen[None]):
             self.query_one("#picker-detail").scroll_home(animate=False)
         detail.repaint()
         if key in self.catalogue.entries and key not in self.catalogue.plans:
-            self.run_worker(self._plan(key), group="plan", exclusive=True, exit_on_error=False)
+            self.app.run_worker(self._plan(key), group="plan", exclusive=True, exit_on_error=False)
 
     async def _plan(self, name: str) -> None:
         from asyncio import sleep
@@ -315,7 +315,7 @@ class PickerScreen(Screen[None]):
 
     def action_reload(self) -> None:
         """Read the profiles again."""
-        self.run_worker(self._read(), group="read", exclusive=True, exit_on_error=False)
+        self.app.run_worker(self._read(), group="read", exclusive=True, exit_on_error=False)
 
     def action_detail(self, step: int) -> None:
         """Scroll the details."""

@@ -12,6 +12,7 @@ from textual.widgets import Input
 
 from console.tui.actions import bindings_for
 from console.tui.log_buffer import LogBuffer
+from console.tui.messages import Scrolled
 from console.tui.paint import Line, Span, line, spread
 from console.tui.widgets.log_view import LogView, search_hits
 from console.tui.widgets.panel import Panel
@@ -96,6 +97,10 @@ class LogPane(Vertical):
         start = max(self._counted_to + 1 - buffer.first_line, 0)
         self._hits += search_hits(buffer.lines, needle, buffer.first_line, start)
         self._counted_to = buffer.last_line
+
+    def on_scrolled(self, event: Scrolled) -> None:
+        """Say where the reader is now."""
+        self.show_status()
 
     def show_status(self) -> None:
         """Say where the reader is."""

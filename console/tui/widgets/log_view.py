@@ -13,6 +13,7 @@ from textual.strip import Strip
 
 from console.tui.log_buffer import LogBuffer
 from console.tui.log_lines import painted
+from console.tui.messages import Scrolled
 from console.tui.paint import Line, Span, cut, line, pad, rule
 from console.tui.widgets.panel import ROLE_CLASSES, Panel, to_strip
 
@@ -88,6 +89,7 @@ class LogView(ScrollView, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         if not self._scrolling_self:
             self.set_following(new_value >= self.max_scroll_y)
+        self.post_message(Scrolled())
 
     def set_following(self, on: bool) -> None:
         """Follow the end, or stay where the reader is."""

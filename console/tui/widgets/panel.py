@@ -56,18 +56,17 @@ class Panel(Widget):
         """Paint again and draw the rows that changed."""
         if not self.is_attached:
             return
-        old = self._lines
+        old, old_size = self._lines, self._painted_size
         size = self.content_size
         lines = self._paint_now(size)
         if self._own_height and len(lines) != len(old):
             self.refresh(layout=True)
-            return
-        if size != self._painted_size:
+        elif size != old_size:
             self.refresh()
-            return
-        for y in range(max(len(lines), len(old))):
-            if y >= len(lines) or y >= len(old) or lines[y] != old[y]:
-                self.refresh(Region(0, y, size.width, 1))
+        else:
+            for y in range(max(len(lines), len(old))):
+                if y >= len(lines) or y >= len(old) or lines[y] != old[y]:
+                    self.refresh(Region(0, y, size.width, 1))
 
     @property
     def _own_height(self) -> bool:
@@ -75,6 +74,7 @@ class Panel(Widget):
         return height is None or height.is_auto
 
     def _paint_now(self, size: Size) -> list[Line]:
+        self._painted_size = size
         self._lines = self.paint(size.width, 0 if self._own_height else size.height) if size.width > 0 else []
         return self._lines
 
@@ -84,6 +84,5 @@ class Panel(Widget):
     def render_line(self, y: int) -> Strip:
         size = self.content_size
         if size != self._painted_size:
-            self._painted_size = size
             self._paint_now(size)
         return to_strip(self, self._lines[y] if y < len(self._lines) else (), size.width)

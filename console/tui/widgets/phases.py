@@ -44,7 +44,7 @@ def phase_lines(status: ServerStatus, now: float, width: int) -> list[Line]:
             spans: list[Span] = [("◐ ", "accent"), (words, "strong"), (f"{fmt.duration(elapsed):>7}  ", "text")]
             if status.progress is not None:
                 bar = max(min(width - 62, 30), 8)
-                spans += [*meter(status.progress, bar), (f" {status.progress * 100:3.0f} %  ", "text")]
+                spans += [*meter(status.progress, bar), (f" {fmt.percent(status.progress * 100):>4}  ", "text")]
             spans.append((status.phase_detail, "muted"))
             out.append(line(*spans))
         elif phase in done:

@@ -17,7 +17,7 @@ from console.tui.conversations import Turn
 from console.tui.paint import BLANK, Line, Span, line, wrap
 from console.tui.widgets.panel import ROLE_CLASSES, to_strip
 
-__all__ = ["Transcript", "answer_note"]
+__all__ = ["GrowingText", "Transcript", "answer_note"]
 
 TEXT_WIDTH_MAX = 110
 """Longer lines are hard to read."""
@@ -47,7 +47,7 @@ def answer_note(turn: Turn, streaming: bool) -> Line:
     return line(*spans) if parts or streaming else ()
 
 
-class _Text:
+class GrowingText:
     """Wrapped lines of a text that grows at its end."""
 
     def __init__(self, role: str) -> None:
@@ -95,8 +95,8 @@ class Transcript(ScrollView, can_focus=True):
         self.streaming = False
         self.empty_text = ""
         self._done: list[Line] = []
-        self._reasoning = _Text("muted")
-        self._answer = _Text("text")
+        self._reasoning = GrowingText("muted")
+        self._answer = GrowingText("text")
         self._width = 0
         self.following = True
         self._scrolling_self = False
@@ -122,7 +122,7 @@ class Transcript(ScrollView, can_focus=True):
         self.turns.append(turn)
         self.streaming = True
         self.following = True
-        self._reasoning, self._answer = _Text("muted"), _Text("text")
+        self._reasoning, self._answer = GrowingText("muted"), GrowingText("text")
         self._sync()
 
     def grow(self, text: str, reasoning: str) -> None:
@@ -137,7 +137,7 @@ class Transcript(ScrollView, can_focus=True):
         """The streaming answer is over."""
         self.streaming = False
         self._done += self._turn_lines(self.turns[-1])
-        self._reasoning, self._answer = _Text("muted"), _Text("text")
+        self._reasoning, self._answer = GrowingText("muted"), GrowingText("text")
         self._sync()
 
     def _heading(self, turn: Turn) -> Line:
@@ -152,7 +152,7 @@ class Transcript(ScrollView, can_focus=True):
         out = [self._heading(turn)]
         for text, role in ((turn.reasoning, "muted"), (turn.content, "text")):
             if text:
-                part = _Text(role)
+                part = GrowingText(role)
                 part.add(text, width)
                 out += part.lines
         if turn.error:
@@ -168,7 +168,7 @@ class Transcript(ScrollView, can_focus=True):
         self._done = [row for turn in over for row in self._turn_lines(turn)]
         if self.streaming:
             turn = self.turns[-1]
-            self._reasoning, self._answer = _Text("muted"), _Text("text")
+            self._reasoning, self._answer = GrowingText("muted"), GrowingText("text")
             self._reasoning.add(turn.reasoning, self._width)
             self._answer.add(turn.content, self._width)
         self._sync()
