@@ -1,0 +1,193 @@
+"""The application: attaches to runs, takes in updates, and starts the flows. It decides nothing about servers."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual.app import App
+from textual.binding import BindingType
+from textual.events import Resize
+from textual.worker import Worker, WorkerState
+
+from console.client.api import Backend, Lost, Session
+from console.core.errors import ConsoleError
+from console.tui import flows
+from console.tui.actions import bindings_for
+from console.tui.commands import Commands
+from console.tui.messages import SnapshotArrived
+from console.tui.model import RunModel
+from console.tui.screens.dashboard import DashboardScreen
+from console.tui.screens.dialogs import help_dialog, problem_dialog
+from console.tui.screens.picker import PickerScreen
+from console.tui.screens.too_small import HEIGHT_MIN, WIDTH_MIN, TooSmallScreen
+from console.tui.theme import THEME
+
+__all__ = ["ConsoleApp"]
+
+
+class ConsoleApp(App[int]):
+    """The console on one backend.
+
+    Args:
+        backend: profiles, engines and runs.
+        initial_profile: profile to select in the picker.
+        attach_run: run to attach to at once.
+        ascii_glyphs: draw with ASCII only.
+        clock: wall-clock time in Unix seconds, for ages in the list of runs.
+    """
+
+    TITLE = "dsv4-console"
+    CSS_PATH: ClassVar = ["styles/base.tcss", "styles/picker.tcss", "styles/dashboard.tcss", "styles/dialogs.tcss"]
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for("app")
+    COMMANDS: ClassVar = {Commands}
+    ENABLE_COMMAND_PALETTE = True
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-xwide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (23, "-medium"), (30, "-tall"), (44, "-xtall")]  # noqa: RUF012
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        initial_profile: str | None = None,
+        attach_run: str | None = None,
+        ascii_glyphs: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        self.register_theme(THEME)
+        self.theme = THEME.name
+        self.backend = backend
+        self.ascii_glyphs = ascii_glyphs
+        self.clock = clock
+        self.model: RunModel | None = None
+        self.leave_when_over = False
+        self._initial_profile = initial_profile
+        self._attach_run = attach_run
+        self._dashboard: DashboardScreen | None = None
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Roles have a colour in every theme."""
+        return THEME.variables
+
+    def on_mount(self) -> None:
+        """Show the profiles, or what is running already."""
+        self.set_class(self.ascii_glyphs, "-ascii")
+        self._handle_signals()
+        self.push_screen(PickerScreen(self._initial_profile))
+        self._flow(flows.attach(self, self._attach_run))
+
+    def _handle_signals(self) -> None:
+        """Textual handles neither: without this the terminal is left in mouse mode on the alternate screen."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        for number, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+            try:
+                loop.add_signal_handler(number, self.exit, code)
+            except (ValueError, RuntimeError, NotImplementedError):
+                return
+
+    def _flow(self, flow: object) -> None:
+        """Run a flow with its questions; one at a time, so that no second press of a key asks twice."""
+        if any(w.group == "flow" and w.is_running for w in self.workers):
+            flow.close()  # type: ignore[attr-defined]
+            return
+        self.run_worker(flow, group="flow", exit_on_error=False)  # type: ignore[arg-type]
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A worker that broke is told, and costs neither the screen nor the server."""
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            error = event.worker.error
+            self.log.error(repr(error))
+            self.notify(f"{type(error).__name__}: {error}", title="This did not work", severity="error", markup=False)
+
+    def show_problem(self, error: ConsoleError) -> None:
+        """Show an error with its remedy."""
+        self.push_screen(problem_dialog(error))
+
+    async def open_session(self, session: Session) -> None:
+        """Show this run in place of the one before."""
+        await self.close_session()
+        self.model = RunModel(session)
+        self._dashboard = DashboardScreen(self.model)
+        await self.push_screen(self._dashboard)
+        self.run_worker(self._updates(self.model), group="updates", exclusive=True, exit_on_error=False)
+
+    async def close_session(self) -> None:
+        """Detach from the run on the screen. The server goes on."""
+        self.workers.cancel_group(self, "updates")
+        model, self.model = self.model, None
+        dashboard, self._dashboard = self._dashboard, None
+        if dashboard is not None and dashboard in self.screen_stack:
+            while self.screen is not dashboard:
+                await self.pop_screen()
+            await self.pop_screen()
+        if model is not None:
+            await model.close()
+
+    async def _updates(self, model: RunModel) -> None:
+        """Take in updates; the screen repaints once however many came."""
+        async for update in model.session.updates():
+            model.take(update)
+            if isinstance(update, Lost):
+                break
+            self._tell(model)
+        else:
+            if model.live:
+                model.take(Lost(reason="the connection closed"))
+        self._tell(model)
+
+    def _tell(self, model: RunModel) -> None:
+        if self._dashboard is not None and self._dashboard.model is model:
+            self._dashboard.post_message(SnapshotArrived())
+        if self.leave_when_over and not model.live:
+            self.exit(0)
+
+    def start_launch(self, name: str) -> None:
+        """Launch this profile, after a question."""
+        self._flow(flows.launch(self, name))
+
+    def start_attach(self) -> None:
+        """Attach to what runs."""
+        self._flow(flows.attach(self, None))
+
+    def start_reattach(self) -> None:
+        """Attach to the same run again."""
+        if self.model is not None:
+            self._flow(flows.attach(self, self.model.run.id))
+
+    def start_stop(self) -> None:
+        """Stop the server on the screen, after a question."""
+        if self.model is not None:
+            self._flow(flows.stop(self, self.model))
+
+    def start_restart(self) -> None:
+        """Restart the server on the screen, after a question."""
+        if self.model is not None:
+            self._flow(flows.restart(self, self.model))
+
+    def go_home(self) -> None:
+        """Back to the profiles."""
+        self._flow(self.close_session())
+
+    async def action_quit(self) -> None:
+        """Leave; asks what becomes of a live server."""
+        self._flow(flows.quit_app(self))
+
+    def action_help(self) -> None:
+        """The keys that work here."""
+        scopes = getattr(self.screen, "help_scopes", None)
+        if scopes is not None:
+            self.push_screen(help_dialog(scopes))
+
+    def on_resize(self, event: Resize) -> None:
+        """Below the smallest size a sentence takes the place of a broken screen."""
+        small = event.size.width < WIDTH_MIN or event.size.height < HEIGHT_MIN
+        shown = isinstance(self.screen, TooSmallScreen)
+        if small and not shown:
+            self.push_screen(TooSmallScreen())
+        elif not small and shown:
+            self.pop_screen()

@@ -1,0 +1,88 @@
+"""Runs the app in a real terminal and leaves that terminal as it was, whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from console.client.api import Backend
+from console.io.paths import make_private_dir, state_dir
+
+__all__ = ["run_tui"]
+
+LOG_NAME = "console.log"
+MOUSE_FIX_VERSIONS = ("8.2.8",)
+"""Textual versions whose Linux driver dies of old-style mouse bytes (issue 6668 there)."""
+
+
+@contextlib.contextmanager
+def guarded_stderr(log_path: Path) -> Iterator[None]:
+    """Textual paints on a copy of fd 2, as UTF-8; fd 2 itself goes to a file.
+
+    So nothing that a native library prints lands on the screen, and glyphs survive a locale that is not UTF-8.
+    """
+    painted = os.dup(2)
+    kept_stream = sys.__stderr__
+    with log_path.open("ab") as log, os.fdopen(painted, "w", encoding="utf-8", errors="replace") as stream:
+        log_path.chmod(0o600)
+        sys.stderr.flush()
+        os.dup2(log.fileno(), 2)
+        sys.__stderr__ = stream  # type: ignore[misc]
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                stream.flush()
+            os.dup2(painted, 2)
+            sys.__stderr__ = kept_stream  # type: ignore[misc]
+
+
+def forgive_mouse_bytes() -> None:
+    """After a tmux reattach the mouse may speak X10, whose bytes are no UTF-8 past column 95: read them as `�`."""
+    if version("textual") not in MOUSE_FIX_VERSIONS:
+        return
+    import codecs
+
+    from textual.drivers import linux_driver
+
+    def forgiving(encoding: str) -> Any:
+        make = codecs.getincrementaldecoder(encoding)
+        return lambda: make(errors="replace")
+
+    vars(linux_driver)["getincrementaldecoder"] = forgiving
+
+
+def run_tui(
+    backend: Backend,
+    *,
+    initial_profile: str | None = None,
+    attach_run: str | None = None,
+    ascii_glyphs: bool = False,
+    mouse: bool = True,
+) -> int:
+    """Run the console until it is left; gives the exit code.
+
+    Args:
+        backend: profiles, engines and runs.
+        initial_profile: profile to select in the picker.
+        attach_run: run to attach to at once.
+        ascii_glyphs: draw with ASCII only.
+        mouse: listen to the mouse; without it no mouse sequence is sent to the terminal at all.
+
+    Raises:
+        console.core.errors.StateError: the state directory is not writable.
+    """
+    log_path = make_private_dir(state_dir()) / LOG_NAME
+    with guarded_stderr(log_path):
+        from console.tui.app import ConsoleApp
+
+        forgive_mouse_bytes()
+        app = ConsoleApp(backend, initial_profile=initial_profile, attach_run=attach_run, ascii_glyphs=ascii_glyphs)
+        result = app.run(mouse=mouse)
+        code = app.return_code or 0
+    return result if isinstance(result, int) else code

@@ -1,0 +1,335 @@
+"""The home screen: which profile, how well it suits this machine, and what a launch of it would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container, VerticalScroll
+from textual.events import Key
+from textual.screen import Screen
+from textual.widgets import Input
+
+from console.client.api import LaunchPlan, MachineInfo, ProfileEntry, ProfileProblem
+from console.core.errors import ConsoleError
+from console.protocol import RunInfo
+from console.tui import fmt
+from console.tui.actions import bindings_for
+from console.tui.paint import BLANK, Line, Span, clip, labelled, line, rule, spread, wrapped
+from console.tui.widgets.fit_bar import fit_lines, verdict
+from console.tui.widgets.key_bar import KeyBar
+from console.tui.widgets.panel import Panel
+from console.tui.widgets.select_list import Highlighted, SelectList
+
+if TYPE_CHECKING:
+    from console.tui.app import ConsoleApp
+
+__all__ = ["PickerScreen", "detail_lines", "hardware_text", "machine_text"]
+
+PLAN_DELAY_S = 0.15
+"""A plan is asked for once the selection rests."""
+RANK_GLYPHS: dict[int, tuple[str, str]] = {0: ("●", "ok"), 1: ("▲", "warn"), 2: ("○", "muted"), 3: ("✖", "bad")}
+BROKEN = "!"
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """What the picker shows."""
+
+    machine: MachineInfo | None = None
+    entries: dict[str, ProfileEntry] = field(default_factory=dict)
+    problems: dict[str, ProfileProblem] = field(default_factory=dict)
+    runs: tuple[RunInfo, ...] = ()
+    plans: dict[str, LaunchPlan | ConsoleError] = field(default_factory=dict)
+    loaded: bool = False
+
+
+def hardware_text(entry: ProfileEntry) -> str:
+    """`4 × H200`, or `CPU`."""
+    hardware = entry.profile.hardware
+    if hardware.count == 0 or hardware.gpu.lower() == "none":
+        return "CPU"
+    return f"{hardware.count} × {hardware.gpu}"
+
+
+def machine_text(machine: MachineInfo | None) -> str:
+    """What this machine has, in one line."""
+    if machine is None:
+        return "looking at this machine"
+    parts: list[str] = []
+    if machine.gpus:
+        names = sorted({g.name for g in machine.gpus if g.name}) or ["GPU"]
+        parts.append(f"{len(machine.gpus)} × {' / '.join(names)}")
+    else:
+        parts.append(f"no GPU{f' ({machine.gpu_error})' if machine.gpu_error else ''}")
+    if machine.cpu_count:
+        parts.append(f"{machine.cpu_count} CPUs")
+    if machine.memory_total_bytes:
+        parts.append(f"{fmt.gib(machine.memory_total_bytes)} GiB RAM")
+    if machine.driver_version:
+        parts.append(f"driver {machine.driver_version}")
+    return " · ".join(parts)
+
+
+def engine_text(plan: LaunchPlan | ConsoleError | None) -> tuple[str, str]:
+    """Which engine a launch would use, or how to get one."""
+    if plan is None:
+        return ("…", "muted")
+    if isinstance(plan, ConsoleError):
+        return (" ".join(part for part in (plan.title, plan.fix) if part), "bad")
+    if plan.engine_name is None:
+        return (f"not installed; enter offers: {plan.install_offer}", "warn")
+    return (f"vLLM {plan.engine_version or '?'} ({plan.engine_name})", "text")
+
+
+def detail_lines(entry: ProfileEntry, plan: LaunchPlan | ConsoleError | None, width: int) -> list[Line]:
+    """All about one profile, what decides first."""
+    about, model, cost = entry.profile.profile, entry.profile.model, entry.profile.cost
+    glyph, role = RANK_GLYPHS.get(entry.suitability.rank, RANK_GLYPHS[2])
+    out: list[Line] = [spread(line((about.title, "strong")), line((entry.origin, "muted")), width)]
+    out += wrapped(entry.suitability.text, width, role if role != "muted" else "text", line((f"{glyph} ", role)))
+    if about.use:
+        out += wrapped(about.use, width, "text")
+    out += [BLANK, rule("Memory per GPU", width), *fit_lines(entry.fit, width), BLANK, rule("Launch", width)]
+    engine, engine_role = engine_text(plan)
+    address = f"http://{entry.profile.serve.host}:{entry.profile.serve.port}"
+    dollars = fmt.money(cost.usd_per_hour) + "/h" if cost.usd_per_hour is not None else ""
+    source = " ".join(part for part in (cost.source, cost.date) if part)
+    rows: list[tuple[str, str, str]] = [
+        ("Model", " · ".join(part for part in (model.id, model.precision) if part), "text"),
+        ("Engine", engine, engine_role),
+        ("Address", address, "text"),
+        ("Cost", f"{dollars}{f'  ({source})' if source else ''}" if dollars else "", "text"),
+    ]
+    if isinstance(plan, LaunchPlan):
+        rows += [("Warning", warning, "warn") for warning in plan.warnings]
+        rows.append(("Command", plan.command_line, "code"))
+    elif isinstance(plan, ConsoleError):
+        rows.append(("Problem", plan.message, "bad"))
+    out += labelled(rows, width, 10)
+    out += [BLANK, rule("About", width)]
+    rows = [
+        ("Evidence", about.evidence.value, "text"),
+        ("Sources", "\n".join(about.sources), "muted"),
+        ("Prefer", about.prefer or "", "accent"),
+        ("File", str(entry.path), "muted"),
+    ]
+    if about.description:
+        out += wrapped(" ".join(about.description.split()), width)
+    return out + labelled(rows, width, 10)
+
+
+class Detail(Panel):
+    """The selected profile."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        super().__init__(id="detail")
+        self._catalogue = catalogue
+        self.selected = ""
+
+    def paint(self, width: int, height: int) -> list[Line]:
+        catalogue = self._catalogue
+        if (
+            problem := catalogue.problems.get(self.selected.removeprefix(BROKEN))
+            if self.selected.startswith(BROKEN)
+            else None
+        ):
+            out = [
+                line(("✖ ", "bad"), (f"{problem.name} cannot be read", "strong")),
+                line((str(problem.path), "muted")),
+                BLANK,
+            ]
+            for text in problem.errors:
+                out += wrapped(text, width, "text", (("· ", "bad"),))
+            return [*out, BLANK, *wrapped("Correct the file, then press R.", width, "muted")]
+        entry = catalogue.entries.get(self.selected)
+        if entry is None:
+            return []
+        return detail_lines(entry, catalogue.plans.get(self.selected), width)
+
+
+class Title(Panel):
+    """Program, machine and running servers."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        super().__init__(id="title")
+        self._catalogue = catalogue
+
+    def paint(self, width: int, height: int) -> list[Line]:
+        runs = self._catalogue.runs
+        left = line(("dsv4-console", "strong"), (f"  {machine_text(self._catalogue.machine)}", "muted"))
+        count = len(runs)
+        note: list[Span] = [(f"● {count} running", "ok"), ("  a attach", "muted")] if count else []
+        return [spread(left, line(*note), width), BLANK]
+
+
+class FilterInput(Input):
+    """Escape and enter go back to the list."""
+
+    async def _on_key(self, event: Key) -> None:
+        if event.key in ("escape", "enter", "tab", "down"):
+            event.stop()
+            event.prevent_default()
+            if event.key == "escape":
+                self.value = ""
+            self.screen.query_one("#profiles").focus()
+
+
+class PickerScreen(Screen[None]):
+    """Profiles at the left or above, the selected one beside or below."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for("picker")
+    help_scopes = ("picker", "list", "app")
+
+    def __init__(self, initial: str | None = None) -> None:
+        super().__init__()
+        self.catalogue = Catalogue()
+        self._initial = initial
+
+    def compose(self) -> ComposeResult:
+        yield Title(self.catalogue)
+        with Container(id="picker"):
+            with Container(id="picker-list"):
+                yield FilterInput(placeholder="filter by name or hardware", id="filter", compact=True)
+                yield SelectList(self._row, "Reading the profiles …", id="profiles")
+            with VerticalScroll(id="picker-detail", can_focus=False):
+                yield Detail(self.catalogue)
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        """Read the profiles."""
+        self.query_one("#filter").display = False
+        self.rows.focus()
+        self.action_reload()
+
+    def on_screen_resume(self) -> None:
+        """Another server may be running by now."""
+        if self.catalogue.loaded:
+            self.app.run_worker(self._read_runs(), group="runs", exclusive=True, exit_on_error=False)
+
+    @property
+    def console(self) -> ConsoleApp:
+        """The app, typed."""
+        return cast("ConsoleApp", self.app)
+
+    @property
+    def rows(self) -> SelectList:
+        """The profiles."""
+        return self.query_one("#profiles", SelectList)
+
+    async def _read(self) -> None:
+        backend = self.console.backend
+        try:
+            entries, problems = await backend.profiles()
+        except ConsoleError as error:
+            self.console.show_problem(error)
+            entries, problems = (), ()
+        catalogue = self.catalogue
+        catalogue.entries = {entry.name: entry for entry in entries}
+        catalogue.problems = {problem.name: problem for problem in problems}
+        catalogue.plans.clear()
+        catalogue.loaded = True
+        self._list()
+        catalogue.machine = await backend.machine()
+        await self._read_runs()
+
+    async def _read_runs(self) -> None:
+        self.catalogue.runs = await self.console.backend.runs()
+        self.query_one("#title", Title).repaint()
+        self.refresh_bindings()
+
+    def _list(self) -> None:
+        wanted = self.query_one("#filter", Input).value.strip().casefold()
+        catalogue = self.catalogue
+        keys = [
+            n
+            for n, e in catalogue.entries.items()
+            if wanted in f"{n} {hardware_text(e)} {e.profile.profile.title}".casefold()
+        ]
+        keys += [f"{BROKEN}{n}" for n in catalogue.problems if wanted in n.casefold()]
+        view = self.rows
+        view.empty_text = f"No profile matches “{wanted}”." if wanted else "There are no profiles."
+        view.show(keys, self._initial)
+        if catalogue.loaded:
+            self._initial = None
+
+    def _row(self, key: str, width: int, chosen: bool) -> Line:
+        mark: Span = ("▸ " if chosen else "  ", "accent")
+        name_width = max(width - 42, 18)
+        if key.startswith(BROKEN):
+            problem = self.catalogue.problems[key.removeprefix(BROKEN)]
+            count = len(problem.errors)
+            words = f"{count} mistake{'s' * (count != 1)}"
+            return line(
+                mark, ("✖ ", "bad"), (f"{clip(problem.name, name_width):<{name_width}}", "text"), (f" {words}", "bad")
+            )
+        entry = self.catalogue.entries[key]
+        glyph = RANK_GLYPHS.get(entry.suitability.rank, RANK_GLYPHS[2])
+        fit, role = verdict(entry.fit)
+        return line(
+            mark,
+            (f"{glyph[0]} ", glyph[1]),
+            (f"{clip(entry.name, name_width):<{name_width}}", "text"),
+            (f" {clip(hardware_text(entry), 10):<10}", "muted"),
+            (f" {entry.profile.profile.evidence.value:<11}", "muted"),
+            (f" {fit}", role),
+        )
+
+    def on_highlighted(self, event: Highlighted) -> None:
+        """Show the selected profile, and soon what its launch would do."""
+        detail = self.query_one("#detail", Detail)
+        key = self.rows.selected_key or ""
+        if detail.selected != key:
+            detail.selected = key
+            self.query_one("#picker-detail").scroll_home(animate=False)
+        detail.repaint()
+        if key in self.catalogue.entries and key not in self.catalogue.plans:
+            self.app.run_worker(self._plan(key), group="plan", exclusive=True, exit_on_error=False)
+
+    async def _plan(self, name: str) -> None:
+        from asyncio import sleep
+
+        await sleep(PLAN_DELAY_S)
+        try:
+            self.catalogue.plans[name] = await self.console.backend.plan(name)
+        except ConsoleError as error:
+            self.catalogue.plans[name] = error
+        self.query_one("#detail", Detail).repaint()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter while typing."""
+        self._list()
+        event.input.display = bool(event.value) or event.input.has_focus
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """No attaching when nothing runs."""
+        return bool(self.catalogue.runs) if action == "attach" else True
+
+    def action_filter(self) -> None:
+        """Open the filter."""
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    def action_reload(self) -> None:
+        """Read the profiles again."""
+        self.app.run_worker(self._read(), group="read", exclusive=True, exit_on_error=False)
+
+    def action_detail(self, step: int) -> None:
+        """Scroll the details."""
+        view = self.query_one("#picker-detail", VerticalScroll)
+        view.scroll_relative(y=step * max(view.size.height - 1, 1), animate=False)
+
+    def action_launch(self) -> None:
+        """Ask, then launch."""
+        key = self.rows.selected_key
+        if key in self.catalogue.entries:
+            self.console.start_launch(str(key))
+        elif key is not None and key.startswith(BROKEN):
+            self.notify("This profile has mistakes; they are listed beside it.", severity="warning", markup=False)
+
+    def action_attach(self) -> None:
+        """Attach to what runs."""
+        self.console.start_attach()

@@ -1,0 +1,72 @@
+"""Memory of one GPU under a profile, as a bar of weights, KV cache, reserve and what stays free."""
+
+from __future__ import annotations
+
+from console.client.api import FitSummary
+from console.tui import fmt
+from console.tui.glyphs import UNKNOWN
+from console.tui.paint import Line, Span, line, wrapped
+
+__all__ = ["VERDICT_ROLES", "fit_lines", "verdict"]
+
+VERDICT_ROLES: dict[str, tuple[str, str]] = {
+    "fits": ("●", "ok"),
+    "tight": ("▲", "warn"),
+    "does not fit": ("✖", "bad"),
+    "unknown": ("○", "muted"),
+}
+PARTS: tuple[tuple[str, str, str, str], ...] = (
+    ("weights", "weights_gib_per_gpu", "█", "fill"),
+    ("KV", "kv_gib_per_gpu", "▓", "kv"),
+    ("reserve", "reserve_gib_per_gpu", "▒", "muted"),
+)
+"""Name, field, glyph, role: told apart without colour too."""
+
+
+def verdict(fit: FitSummary) -> Span:
+    """The verdict in words, with its role."""
+    return (fit.verdict, VERDICT_ROLES.get(fit.verdict, ("○", "muted"))[1])
+
+
+def _gib(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def fit_lines(fit: FitSummary, width: int) -> list[Line]:
+    """Bar, legend with numbers, and the basis of each figure."""
+    glyph, role = VERDICT_ROLES.get(fit.verdict, ("○", "muted"))
+    total = fit.total_gib_per_gpu
+    head: list[Span] = [(f"{glyph} {fit.verdict}", role)]
+    if fit.kv_tokens is not None:
+        head.append((f"   KV cache holds {fmt.count(fit.kv_tokens)} tokens", "text"))
+    if fit.kv_bytes_per_token is not None:
+        head.append((f" at {fmt.count(fit.kv_bytes_per_token)}B each", "muted"))
+    out = [line(*head)]
+    known = [(n, getattr(fit, f), g, r) for n, f, g, r in PARTS]
+    used = sum(v for _, v, _, _ in known if v is not None)
+    if total:
+        bar_width = min(width, 72)
+        scale = bar_width / max(total, used)
+        spans: list[Span] = []
+        cells = 0
+        for _, value, part_glyph, part_role in known:
+            size = min(round((value or 0) * scale), bar_width - cells)
+            if value:
+                size = max(size, 1) if cells < bar_width else 0
+            spans.append((part_glyph * size, part_role))
+            cells += size
+        spans.append(("░" * (bar_width - cells), "faint"))
+        out.append(line(*spans))
+    if total or used:
+        legend: list[Span] = []
+        for name, value, part_glyph, part_role in known:
+            legend += [(part_glyph, part_role), (f" {name} ", "muted"), (f"{_gib(value)}  ", "text")]
+        if total:
+            left = total - used
+            words = ("░", " free ") if left >= 0 else ("✖", " missing ")
+            legend += [(words[0], "muted" if left >= 0 else "bad"), (words[1], "muted"), (_gib(abs(left)), "text")]
+            legend.append((f"  of {_gib(total)} GiB per GPU", "muted"))
+        out.append(line(*legend))
+    for basis in fit.basis:
+        out += wrapped(basis, width, "muted", (("· ", "faint"),))
+    return out

@@ -1,0 +1,59 @@
+"""The last line: the keys that work here and now, from the bindings that are active."""
+
+from __future__ import annotations
+
+from textual.events import Click, Mount
+from textual.screen import Screen
+
+from console.tui.paint import Line, Span, line, line_width
+from console.tui.widgets.panel import Panel
+
+__all__ = ["KeyBar"]
+
+ALWAYS = ("quit", "help")
+"""Shown however narrow it gets."""
+
+
+class KeyBar(Panel):
+    """A reminder of keys; a click on one presses it."""
+
+    def __init__(self) -> None:
+        super().__init__(id="keys")
+        self._spots: list[tuple[int, int, str]] = []
+
+    def on_mount(self, event: Mount) -> None:
+        """Follow focus and screen: other keys may be active."""
+        self.screen.bindings_updated_signal.subscribe(self, self._changed)
+
+    def _changed(self, screen: Screen[object]) -> None:
+        if screen is self.screen:
+            self.repaint()
+
+    def paint(self, width: int, height: int) -> list[Line]:
+        shown: dict[str, tuple[str, str, str]] = {}
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if binding.show and active.enabled and binding.action not in shown:
+                shown[binding.action] = (binding.key_display or binding.key, binding.description, binding.key)
+        spans: list[Span] = []
+        self._spots = []
+        parts = {action: line((key, "key"), (f" {label}  ", "muted")) for action, (key, label, _) in shown.items()}
+        room = width + 2 - sum(line_width(parts[action]) for action in ALWAYS if action in parts)
+        at = 0
+        for action in [*(a for a in shown if a not in ALWAYS), *(a for a in ALWAYS if a in shown)]:
+            size = line_width(parts[action])
+            if action not in ALWAYS:
+                if size > room:
+                    continue
+                room -= size
+            spans += parts[action]
+            self._spots.append((at, at + size - 2, shown[action][2]))
+            at += size
+        return [line(*spans)]
+
+    def on_click(self, event: Click) -> None:
+        """A click is the key."""
+        x = event.x - self.styles.padding.left
+        for start, end, key in self._spots:
+            if start <= x < end:
+                self.app.simulate_key(key)

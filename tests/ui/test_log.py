@@ -1,0 +1,110 @@
+"""The log: follows, never moves under a reader, searches, bounded."""
+
+from __future__ import annotations
+
+from console.tui import log_buffer
+from console.tui.log_buffer import LogBuffer
+from console.tui.log_lines import painted
+from console.tui.paint import plain
+from tests.fakes.backend import FakeLog, attached, snapshot
+from tests.ui.screen_text import running, text, wait_for, wait_text
+
+MANY = [f"(APIServer pid=1) INFO 11-23 12:00:00 [x.py:1] line {i} of the log" for i in range(1, 1001)]
+
+
+def test_short_form_keeps_what_is_said() -> None:
+    shown = plain(painted(MANY[0], False))
+    assert "12:00:00" in shown
+    assert "APIServer" in shown
+    assert shown.endswith("line 1 of the log")
+    assert plain(painted(MANY[0], True)).endswith(MANY[0])
+    assert painted("ValueError: no", False)[0] == ("✖ ", "bad")
+
+
+def test_buffer_is_bounded_and_waits_for_a_reader(monkeypatch) -> None:
+    monkeypatch.setattr(log_buffer, "LINES_MAX", 500)
+    monkeypatch.setattr(log_buffer, "LINES_SPARE", 100)
+    lines = [f"line {i}" for i in range(1, 501)]
+    log = FakeLog(lines)
+    buffer = LogBuffer(log)
+    while buffer.pump():
+        pass
+    assert buffer.last_line == 500
+    buffer.hold = True
+    lines += [f"line {i}" for i in range(501, 701)]
+    assert not buffer.pump(), "nothing is dropped under a reader"
+    assert buffer.line(1) == "line 1"
+    buffer.hold = False
+    while buffer.pump():
+        pass
+    assert buffer.last_line == 700
+    assert buffer.line(700) == "line 700"
+    assert buffer.line(1) is None
+    assert len(buffer.lines) <= 600 + 200
+
+
+async def test_follows_until_the_reader_goes_up_then_stays() -> None:
+    backend, session = attached(snapshot(), log=MANY)
+    async with running(backend) as pilot:
+        await wait_text(pilot, "READY")
+        await pilot.press("l")
+        await wait_text(pilot, "line 1000 of the log", "following")
+        await pilot.press("g")
+        await wait_text(pilot, "line 1 of the log", "line 1 of 1,000")
+        session.log_lines += [f"late line {i}" for i in range(40)]
+        await wait_text(pilot, "▼ 40 new", "line 1 of the log")
+        await pilot.press("G")
+        await wait_text(pilot, "late line 39", "following")
+        session.log_lines.append("the very last")
+        await wait_text(pilot, "the very last")
+
+
+async def test_scrolling_by_arrow_keeps_the_place() -> None:
+    backend, session = attached(snapshot(), log=MANY)
+    async with running(backend) as pilot:
+        await pilot.press("l")
+        await wait_text(pilot, "line 1000 of the log")
+        await pilot.press("up", "up", "up")
+        await wait_text(pilot, "line 978 of 1,000")
+        before = text(pilot.app).splitlines()[2:22]
+        session.log_lines += ["more"] * 500
+        await wait_text(pilot, "▼ 500 new")
+        assert text(pilot.app).splitlines()[2:22] == before
+
+
+async def test_search() -> None:
+    log = [*MANY, "needle [one", *MANY, "Needle two", *MANY]
+    backend, _ = attached(snapshot(), log=log)
+    async with running(backend) as pilot:
+        await pilot.press("l")
+        await wait_text(pilot, "3,002 lines")
+        await pilot.press("slash", *"needle", "enter")
+        await wait_text(pilot, "Needle two", "2 of 2")
+        await pilot.press("N")
+        await wait_text(pilot, "needle [one", "1 of 2")
+        await pilot.press("n")
+        await wait_text(pilot, "2 of 2")
+        await pilot.press("slash", *"zzz", "enter")
+        await wait_text(pilot, "0 found")
+
+
+async def test_raw_and_sideways() -> None:
+    backend, _ = attached(snapshot(), log=["(APIServer pid=1) INFO 11-23 12:00:00 [x.py:1] " + "a" * 200 + "END"])
+    async with running(backend) as pilot:
+        await pilot.press("l")
+        await wait_text(pilot, "12:00:00 APIServer")
+        await pilot.press("x")
+        await wait_text(pilot, "(APIServer pid=1)", "as written")
+        for _ in range(60):
+            await pilot.press("right", "right", "right")
+        await wait_text(pilot, "END")
+
+
+async def test_hundred_thousand_lines_open_quickly() -> None:
+    backend, _ = attached(snapshot(), log=MANY * 100)
+    async with running(backend) as pilot:
+        await pilot.press("l")
+        await wait_text(pilot, "100,000 lines")
+        view = pilot.app.screen.query_one("#log-view")
+        await pilot.press("g")
+        await wait_for(pilot, lambda: view.scroll_offset.y == 0, "at the top")

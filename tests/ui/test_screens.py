@@ -1,0 +1,111 @@
+"""Every state at every size: no exception, the key texts in sight, nothing past the edge; and goldens of the grid."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from tests.ui.screen_text import grid, running, text, wait_for, wait_text
+from tests.ui.states import STATES
+
+GOLDENS = Path(__file__).parent / "goldens"
+SIZES = ((60, 20), (80, 24), (100, 30), (160, 50), (220, 60), (300, 100))
+WANTED: dict[str, tuple[str, ...]] = {
+    "picker": ("dsv4-console", "flash-4xh200", "my-flash", "mistakes", "launch"),
+    "picker-no-gpu": ("no GPU", "cpu-smoke"),
+    "picker-empty": ("There are no profiles.",),
+    "busy": ("● READY", "$14.76/h", "GPU util", "KV cache", "32/32", "waiting 41", "TTFT", "1.8 s", "▲ Raise", "Log"),
+    "idle": ("● READY", "Nothing to change", "0/32"),
+    "no-gpu": ("● READY", "Host CPU", "No GPU", "no GPU"),
+    "hints-many": ("3 hints", "1 of 4"),
+    "hint-unjudged": ("○ Idle and costing money", "a price per hour"),
+    "gpus-16": ("16 × H200", "15  "),
+    "gpu-silent": ("▲",),
+    "stale": ("41s old", "14s old"),
+    "starting": ("◐ STARTING", "read the configuration", "start the API server"),
+    "loading": ("◐ LOADING weights", "load the weights", "67%", "31/46"),
+    "loading-graphs": ("capture CUDA graphs", "25s"),
+    "unhealthy": ("▲ UNHEALTHY", "did not answer for 12 s"),
+    "stopping": ("◐ STOPPING", "7 requests in flight", "22s"),
+    "stopped": ("■ STOPPED", "Stopped as asked."),
+    "failed": ("✖ FAILED", "Not enough GPU memory", "Lower max_model_len", "131072 → 32768", "line 3"),
+    "crashed": ("✖ CRASHED", "signal 9"),
+    "lost": ("▲ LOST", "connection reset", "attaches again"),
+    "unknown": ("● READY", "–"),
+}
+GOLDEN_PAIRS = (
+    ("picker", (80, 24)),
+    ("picker", (160, 50)),
+    ("busy", (60, 20)),
+    ("busy", (80, 24)),
+    ("busy", (100, 30)),
+    ("busy", (160, 50)),
+    ("no-gpu", (80, 24)),
+    ("gpus-16", (80, 24)),
+    ("gpus-16", (160, 50)),
+    ("stale", (80, 24)),
+    ("loading", (80, 24)),
+    ("stopping", (80, 24)),
+    ("failed", (80, 24)),
+    ("hints-many", (160, 50)),
+)
+
+
+def test_each_state_names_what_must_be_seen() -> None:
+    assert set(WANTED) == set(STATES)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@pytest.mark.parametrize("state", STATES)
+async def test_state_fits(state: str, size: tuple[int, int]) -> None:
+    async with running(STATES[state](), size) as pilot:
+        await wait_text(pilot, *WANTED[state])
+        rows = grid(pilot.app)
+        assert len(rows) == size[1]
+        assert all(cell_len(row) == size[0] for row in rows)
+        for widget in pilot.app.screen.query("*"):
+            if widget.display and widget.region and not widget.has_class("-textual-system"):
+                assert widget.region.right <= size[0], widget
+        assert "quit" in rows[-1]
+        if not state.startswith("picker"):
+            assert any("Log ─" in row for row in rows[:-2]), "the log is always in sight"
+
+
+@pytest.mark.parametrize(("state", "size"), GOLDEN_PAIRS, ids=lambda v: v if isinstance(v, str) else f"{v[0]}x{v[1]}")
+async def test_golden(state: str, size: tuple[int, int]) -> None:
+    """Run with `UPDATE_GOLDENS=1` to accept a change."""
+    path = GOLDENS / f"{state}-{size[0]}x{size[1]}.txt"
+    async with running(STATES[state](), size) as pilot:
+        await wait_text(pilot, *WANTED[state])
+        if os.environ.get("UPDATE_GOLDENS"):
+            await pilot.pause(0.4)
+            path.write_text(text(pilot.app) + "\n", encoding="utf-8")
+        wanted = path.read_text(encoding="utf-8")
+        await wait_for(pilot, lambda: text(pilot.app) + "\n" == wanted, f"looks like {path.name}")
+
+
+@pytest.mark.parametrize("state", ["busy", "picker", "failed", "loading", "gpus-16"])
+async def test_ascii_only(state: str) -> None:
+    async with running(STATES[state](), ascii_glyphs=True) as pilot:
+        await wait_for(pilot, lambda: "quit" in text(pilot.app) and len(text(pilot.app)) > 300, "painted")
+        assert text(pilot.app).isascii(), [c for c in text(pilot.app) if not c.isascii()]
+
+
+async def test_too_small_says_so_and_comes_back() -> None:
+    async with running(STATES["busy"]()) as pilot:
+        await wait_text(pilot, "READY")
+        await pilot.resize_terminal(40, 10)
+        await wait_text(pilot, "This terminal is 40×10", "60×20")
+        await pilot.resize_terminal(80, 24)
+        await wait_text(pilot, "READY", "GPU util")
+
+
+async def test_resize_storm() -> None:
+    async with running(STATES["busy"]()) as pilot:
+        await wait_text(pilot, "READY")
+        for width, height in ((60, 20), (300, 100), (59, 19), (160, 50), (10, 3), (80, 24)):
+            await pilot.resize_terminal(width, height)
+        await wait_text(pilot, *WANTED["busy"])
