@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from console.core.logparse import LogLevel, parse_line
-from console.tui.paint import Line
+from console.tui.paint import Line, line
 
 __all__ = ["painted"]
 
@@ -29,7 +29,7 @@ def painted(text: str, raw: bool) -> Line:
     glyph, role = _LOOKS.get(parsed.level, (" ", "text"))
     head = (f"{glyph} ", role)
     if raw or not (parsed.proc or parsed.time):
-        return (head, (text, role))
+        return line(head, (text, role))
     clock = (parsed.time or "").split(" ")[-1][:8]
     process = (parsed.proc or "")[:PROCESS_WIDTH]
-    return (head, (f"{clock:<8} ", "muted"), (f"{process:<{PROCESS_WIDTH}} ", "muted"), (parsed.message, role))
+    return line(head, (f"{clock:<8} ", "muted"), (f"{process:<{PROCESS_WIDTH}} ", "muted"), (parsed.message, role))

@@ -66,10 +66,10 @@ async def test_scrolling_by_arrow_keeps_the_place() -> None:
         await wait_text(pilot, "line 1000 of the log")
         await pilot.press("up", "up", "up")
         await wait_text(pilot, "line 978 of 1,000")
-        before = text(pilot.app).splitlines()[2:22]
+        before = [row[:70].rstrip() for row in text(pilot.app).splitlines()[2:22]]
         session.log_lines += ["more"] * 500
         await wait_text(pilot, "▼ 500 new")
-        assert text(pilot.app).splitlines()[2:22] == before
+        assert [row[:70].rstrip() for row in text(pilot.app).splitlines()[2:22]] == before
 
 
 async def test_search() -> None:

@@ -38,12 +38,12 @@ def phase_lines(status: ServerStatus, now: float, width: int) -> list[Line]:
     out = [rule("Starting", width, line(*note))]
     current = PHASES.index(status.phase) if status.phase is not None else -1
     for i, phase in enumerate(PHASES):
-        words = f"{PHASE_WORDS[phase]:<25}"
+        words = f"{PHASE_WORDS[phase]:<23}"
         if phase is status.phase:
             elapsed = now - started - spent if started is not None else None
             spans: list[Span] = [("◐ ", "accent"), (words, "strong"), (f"{fmt.duration(elapsed):>7}  ", "text")]
             if status.progress is not None:
-                bar = max(min(width - 62, 30), 8)
+                bar = max(min(width - 54, 30), 4)
                 spans += [*meter(status.progress, bar), (f" {fmt.percent(status.progress * 100):>4}  ", "text")]
             spans.append((status.phase_detail, "muted"))
             out.append(line(*spans))
