@@ -53,7 +53,7 @@ def _open_ui(arguments: argparse.Namespace) -> int:
             "stdin or stdout is not a TTY",
             "Use --profile NAME for a launch without UI, or `dsv4-console status`.",
         )
-    from console.tui import run_tui
+    from console.tui.run import run_tui
 
     return run_tui(
         LocalBackend(arguments.engine),
