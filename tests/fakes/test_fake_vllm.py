@@ -279,7 +279,7 @@ def test_hangs_with_health_answering(start: Start) -> None:
     run = start(hang_after_s=0.0).ready()
     wait_for(lambda: run.get("/health")[0] == 200, "health")
     with pytest.raises(TimeoutError):
-        run.post("/v1/chat/completions", {"messages": [], "max_tokens": 3}, timeout_s=0.5).read()
+        run.post("/v1/chat/completions", {"messages": [], "max_tokens": 1000}, timeout_s=0.5).read()
     assert run.metric("vllm:num_requests_running") == 1
     assert run.healthy()
 
