@@ -53,6 +53,7 @@ from typing import Any, NoReturn
 PREFIX = "FAKE_VLLM_"
 PR_SET_NAME = 15
 TICK_S = 0.02
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 Line = tuple[str, str, str]
 """Process, source, message."""
@@ -569,11 +570,14 @@ class FakeVllm:
     def fork_engine(self) -> None:
         """EngineCore, which forks the workers and tells their process ids."""
         ours, theirs = os.pipe()
+        # Held back until the children have handlers of their own: ours would run in them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         self.core_pid = os.fork()
         if self.core_pid == 0:
             os.close(ours)
             os.close(self.port_fd)
             engine_core(theirs, self.settings)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         os.close(theirs)
         with os.fdopen(ours) as told:
             worker = told.readline()
@@ -719,6 +723,7 @@ def child(title: str, settings: Settings) -> None:
     set_title(title)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN if settings.stubborn else lambda number, frame: os._exit(0))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 def main(argv: list[str]) -> int:
