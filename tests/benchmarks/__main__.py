@@ -1,0 +1,69 @@
+"""`python -m tests.benchmarks [--quick] [NAME…]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+import psutil
+
+from tests.benchmarks.hints import hints
+from tests.benchmarks.startup import commands, first_paint
+from tests.benchmarks.throughput import throughput
+from tests.benchmarks.watching import watching
+from tests.benchmarks.world import Unavailable, World
+
+BENCHMARKS: dict[str, tuple[str, Callable[[World, bool], None]]] = {
+    "commands": ("Time of --help and --version", commands),
+    "first-paint": ("Time to first paint of the terminal UI", first_paint),
+    "hints": ("Cost of judging hints, per second", hints),
+    "watching": ("CPU and memory of watching, at 1 Hz and 160×50", watching),
+    "throughput": ("vLLM's output with and without the console (real vLLM)", throughput),
+}
+
+
+def interrupted(number: int, frame: object) -> NoReturn:
+    """Unwind, so that everything is ended."""
+    raise SystemExit(128 + number)
+
+
+def main() -> int:
+    """Run the named benchmarks, or all."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Figures, not verdicts.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all unless given")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements")
+    parser.add_argument("--console", metavar="COMMAND", help="the console to measure; default: beside this Python")
+    parser.add_argument(
+        "--engine", metavar="PATH", help="a real vllm command for `throughput`; default: an installed one"
+    )
+    arguments = parser.parse_args()
+    if wrong := set(arguments.names) - set(BENCHMARKS):
+        parser.error(f"no benchmark {', '.join(sorted(wrong))}; there are {', '.join(BENCHMARKS)}")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(f"{platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}, load {load}")
+    failed = 0
+    with World(shlex.split(arguments.console) if arguments.console else None, arguments.engine) as world:
+        for name in arguments.names or BENCHMARKS:
+            title, benchmark = BENCHMARKS[name]
+            print(f"\n{title}", flush=True)
+            began = time.monotonic()
+            try:
+                benchmark(world, arguments.quick)
+            except (Unavailable, TimeoutError) as error:
+                failed += 1
+                print(f"  not measured: {error}")
+            print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""What the benchmarks run in: scratch directories, the console's command, engines, the rival, and the cleaning up."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.benchmarks.terminal import Terminal
+
+__all__ = ["RIVAL", "Run", "Unavailable", "World"]
+
+RIVAL = "vllmstat==0.9.1"
+FAKE = Path(__file__).parents[1] / "fakes" / "fake_vllm.py"
+READY_S = 180.0
+INSTALL_S = 180.0
+
+
+class Unavailable(Exception):
+    """Something that a benchmark needs is not there; it is skipped and says why."""
+
+
+@dataclass
+class Run:
+    """A detached run of the console."""
+
+    id: str
+    url: str
+    argv: list[str]
+    supervisor_pid: int
+    server_pid: int
+
+
+class World:
+    """Scratch directories and all processes started in them; `close` leaves neither.
+
+    Engines and the model cache are the user's own: installing them is not what is measured.
+    """
+
+    def __init__(self, console: Sequence[str] | None, engine: str | None) -> None:
+        self.scratch = Path(tempfile.mkdtemp(prefix="dsv4-bench-"))
+        self.console = list(console or self._find_console())
+        self.engine = engine
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith("FAKE_VLLM_")}
+        self.env |= {f"XDG_{kind}_HOME": str(self.scratch / kind.lower()) for kind in ("STATE", "CONFIG")}
+        self._runs: list[Run] = []
+        self._terminals: list[Terminal] = []
+        self._rival: str | None = None
+
+    def close(self) -> None:
+        """End everything and remove the scratch directory."""
+        for terminal in self._terminals:
+            terminal.close()
+        for run in list(self._runs):
+            self.stop(run)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @staticmethod
+    def _find_console() -> list[str]:
+        beside = Path(sys.executable).with_name("dsv4-console")
+        return [str(beside)] if beside.exists() else [sys.executable, "-m", "console"]
+
+    def fake_engine(self) -> str:
+        """The fake vLLM under the name of a command."""
+        command = self.scratch / "fake" / "vllm"
+        if not command.exists():
+            command.parent.mkdir()
+            command.symlink_to(FAKE)
+        return str(command)
+
+    def rival(self) -> str:
+        """The `vllmstat` command, installed into a scratch environment on first use.
+
+        Raises:
+            Unavailable: it cannot be installed.
+        """
+        if self._rival is None:
+            place = self.scratch / "rival"
+            uv = shutil.which("uv")
+            python = str(place / "bin" / "python")
+            if uv:
+                make = [uv, "venv", "-q", "-p", sys.executable, str(place)]
+                fill = [uv, "pip", "install", "-q", "--python", python, RIVAL]
+            else:
+                make = [sys.executable, "-m", "venv", str(place)]
+                fill = [python, "-m", "pip", "install", "-q", RIVAL]
+            for step in (make, fill):
+                try:
+                    subprocess.run(step, check=True, capture_output=True, text=True, timeout=INSTALL_S)
+                except (OSError, subprocess.SubprocessError) as error:
+                    said = getattr(error, "stderr", "") or str(error)
+                    raise Unavailable(f"{RIVAL} cannot be installed: {said.strip().splitlines()[-1]}") from error
+            self._rival = str(place / "bin" / "vllmstat")
+        return self._rival
+
+    def terminal(self, *argv: str) -> Terminal:
+        """A program at 160×50 that `close` ends at the latest."""
+        terminal = Terminal(argv, self.env)
+        self._terminals.append(terminal)
+        return terminal
+
+    def launch(self, profile: str, engine: str | None, *settings: str, env: dict[str, str] | None = None) -> Run:
+        """`--profile NAME --detach`, once ready.
+
+        Raises:
+            Unavailable: it did not come up.
+        """
+        port = free_port()
+        options = [f"--set={each}" for each in (f"serve.port={port}", *settings)]
+        chosen = ["--engine", engine] if engine else []
+        command = [
+            *self.console,
+            "--profile",
+            profile,
+            *chosen,
+            *options,
+            "--detach",
+            "--ready-timeout",
+            f"{READY_S:.0f}",
+        ]
+        done = subprocess.run(
+            command, env=self.env | (env or {}), capture_output=True, text=True, timeout=READY_S + 60, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        with contextlib.suppress(Unavailable):
+            self._runs.append(self._status())
+        if done.returncode:
+            raise Unavailable(f"{profile} did not start (exit {done.returncode}): {done.stderr.strip()[-600:]}")
+        return self._runs[-1]
+
+    def _status(self) -> Run:
+        done = subprocess.run(
+            [*self.console, "status", "--json"], env=self.env, capture_output=True, text=True, timeout=60, check=False
+        )
+        try:
+            info: dict[str, Any] = json.loads(done.stdout)["run"]
+            return Run(info["id"], info["url"], info.get("argv", []), info["supervisor_pid"], info["server_pid"])
+        except (ValueError, KeyError) as error:
+            raise Unavailable(f"status --json (exit {done.returncode}): {done.stderr.strip()[-300:]}") from error
+
+    def stop(self, run: Run) -> None:
+        """`stop`, then the server's whole session and the supervisor by their ids if that was not enough."""
+        self._runs.remove(run)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(run.supervisor_pid, signal.SIGCONT)
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(
+                [*self.console, "stop", run.id], env=self.env, capture_output=True, timeout=90, check=False
+            )
+        for pid in (*session_members(run.server_pid), *alive(run.supervisor_pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def running(
+        self, profile: str, engine: str | None, *settings: str, env: dict[str, str] | None = None
+    ) -> Iterator[Run]:
+        """`launch` and `stop`."""
+        run = self.launch(profile, engine, *settings, env=env)
+        try:
+            yield run
+        finally:
+            self.stop(run)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def session_members(session: int) -> list[int]:
+    """Live processes of a session."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+def alive(pid: int) -> list[int]:
+    """`[pid]` after it had a moment to end, `[]` if it did."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return []
+        time.sleep(0.05)
+    return [pid]
+
+
+def post(url: str, body: dict[str, Any]) -> None:
+    """Send JSON to the fake engine."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10):
+        pass
