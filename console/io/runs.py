@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -141,6 +142,17 @@ class RunDir:
     def samples(self) -> tuple[Sample, ...]:
         """Samples of the present file, oldest first."""
         return tuple(_read_lines(self.samples_path, Sample))
+
+    @contextlib.contextmanager
+    def claim(self) -> Iterator[bool]:
+        """Hold the run for one supervisor; gives `False` where another one holds it. Ends with the process."""
+        with (self.path / "supervisor.lock").open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
 
     @contextlib.contextmanager
     def reachable_socket(self) -> Iterator[str]:

@@ -32,6 +32,12 @@ def main(argv: list[str]) -> int:
 
 
 async def _supervise(run: RunDir) -> None:
+    with run.claim() as mine:
+        if mine:
+            await _serve(run)
+
+
+async def _serve(run: RunDir) -> None:
     await Supervisor(run, run.read_launch(), run.read_info(), NvmlBackend(), HttpClient()).run()
 
 

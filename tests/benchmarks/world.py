@@ -164,9 +164,7 @@ class World:
         with contextlib.suppress(ProcessLookupError):
             os.kill(run.supervisor_pid, signal.SIGCONT)
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            subprocess.run(
-                [*self.console, "stop", run.id], env=self.env, capture_output=True, timeout=90, check=False
-            )
+            subprocess.run([*self.console, "stop", run.id], env=self.env, capture_output=True, timeout=90, check=False)
         for pid in (*session_members(run.server_pid), *alive(run.supervisor_pid)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -106,21 +106,30 @@ class World:
         self._children.append(child)
         return child
 
-    def processes(self, part: str = "") -> list[psutil.Process]:
-        """Processes of this world (by its state directory in their environment) whose command line has `part`."""
+    def processes(self) -> list[psutil.Process]:
+        """Processes of this world: its environment, or its files as standard output.
+
+        vLLM's processes overwrite their environment with their titles, but all write to the run's log.
+        """
         found = []
-        mark = self.env["XDG_STATE_HOME"]
+        state, home = self.env["XDG_STATE_HOME"], str(self.home)
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get("XDG_STATE_HOME") != mark or process.status() == psutil.STATUS_ZOMBIE:
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.status() == psutil.STATUS_ZOMBIE:
                     continue
-                if part in " ".join(process.cmdline()):
+                output = os.readlink(f"/proc/{process.pid}/fd/1")
+                if output.startswith(home) or process.environ().get("XDG_STATE_HOME") == state:
                     found.append(process)
         return found
 
     def engine_processes(self) -> list[psutil.Process]:
-        """Every process of vLLM in this world: the API server and all named `VLLM::`."""
-        return [*self.processes("VLLM::"), *self.processes("vllm serve"), *self.processes("/vllm ")]
+        """Every process of vLLM in this world: all that write to a server's log."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error, OSError):
+                if os.readlink(f"/proc/{process.pid}/fd/1").endswith("server.log"):
+                    found.append(process)
+        return found
 
     def status(self) -> Any:
         """`status --json`, or `None` while there is nothing to say."""

@@ -109,8 +109,7 @@ PHASES: dict[str, tuple[Line, ...]] = {
         (
             "EngineCore",
             "kv_cache_utils.py:2327",
-            "GPU KV cache size: 1,067,264 tokens, Maximum concurrency for {max_model_len:,} tokens per request: "
-            "8.14x",
+            "GPU KV cache size: 1,067,264 tokens, Maximum concurrency for {max_model_len:,} tokens per request: 8.14x",
         ),
     ),
     "graphs": (
