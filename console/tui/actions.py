@@ -81,6 +81,8 @@ ACTIONS: tuple[Action, ...] = (
     _row("logs", "previous", "N", "N", "", "previous match", "match(-1)"),
     _row("logs", "top", "g,home", "g", "top", "the start of the log", "top"),
     _row("logs", "end", "G,end,f", "G", "follow", "the end of the log, and follow it", "follow"),
+    _row("logs", "left", "left", "←", "", "to the left, by twenty columns", "sideways(-1)", False),
+    _row("logs", "right", "right", "→", "", "to the right, by twenty columns", "sideways(1)", False),
     _row("logs", "raw", "x", "x", "raw", "lines as written, or shortened to time, level, process and text", "raw"),
     _row("chat", "write", "enter,i", "⏎", "write", "write a message", "write"),
     _row("chat", "stop", "x", "x", "stop answer", "stop the answer that is streaming", "stop_answer"),
@@ -121,7 +123,8 @@ def help_rows(scopes: tuple[str, ...]) -> list[tuple[str, list[tuple[str, str]]]
 
 _KEY_WORDS = {
     "slash": "/", "question_mark": "?", "colon": ":", "escape": "esc", "pagedown": "PgDn", "pageup": "PgUp",
-    "left_square_bracket": "[", "right_square_bracket": "]", "up": "↑", "down": "↓", "home": "Home", "end": "End",
+    "left_square_bracket": "[", "right_square_bracket": "]", "up": "↑", "down": "↓",
+    "left": "←", "right": "→", "home": "Home", "end": "End",
     "f1": "F1", "f5": "F5",
 }  # fmt: skip
 

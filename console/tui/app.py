@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import ClassVar
 
+from rich.style import Style
 from textual.app import App
 from textual.binding import BindingType
 from textual.events import Resize
@@ -23,7 +24,7 @@ from console.tui.screens.dashboard import DashboardScreen
 from console.tui.screens.dialogs import help_dialog, problem_dialog
 from console.tui.screens.picker import PickerScreen
 from console.tui.screens.too_small import HEIGHT_MIN, WIDTH_MIN, TooSmallScreen
-from console.tui.theme import THEME
+from console.tui.theme import THEME, role_styles
 
 __all__ = ["ConsoleApp"]
 
@@ -57,6 +58,8 @@ class ConsoleApp(App[int]):
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
+        self._styles_theme = ""
+        self._role_styles: dict[str, Style] = {}
         self.register_theme(THEME)
         self.theme = THEME.name
         self.backend = backend
@@ -67,6 +70,14 @@ class ConsoleApp(App[int]):
         self._initial_profile = initial_profile
         self._attach_run = attach_run
         self._dashboard: DashboardScreen | None = None
+
+    @property
+    def role_styles(self) -> dict[str, Style]:
+        """How painted text looks in the theme of the moment."""
+        if self._styles_theme != self.theme:
+            self._styles_theme = self.theme
+            self._role_styles = role_styles(self.theme_variables)
+        return self._role_styles
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Roles have a colour in every theme."""

@@ -14,7 +14,6 @@ from console.tui.glyphs import safe
 
 __all__ = [
     "BLANK",
-    "ROLES",
     "Line",
     "Span",
     "beside",
@@ -31,12 +30,6 @@ __all__ = [
     "wrap",
     "wrapped",
 ]
-
-ROLES = (
-    "text", "strong", "muted", "faint", "accent", "ok", "warn", "bad", "key", "fill", "fill-warn", "fill-bad",
-    "select", "match", "you", "code", "kv", "tab",
-)  # fmt: skip
-"""What a span means; the theme decides how that looks."""
 
 Span = tuple[str, str]
 Line = tuple[Span, ...]

@@ -2,9 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from rich.style import Style
+from textual.color import Color
 from textual.theme import Theme
 
-__all__ = ["THEME"]
+__all__ = ["LOOKS", "THEME", "Look", "role_styles"]
+
+
+class Look(NamedTuple):
+    """How a role of painted text looks: names of theme variables."""
+
+    color: str
+    bold: bool = False
+    background: str = ""
+
+
+LOOKS: dict[str, Look] = {
+    "text": Look("role-text"),
+    "strong": Look("role-strong", bold=True),
+    "muted": Look("role-muted"),
+    "faint": Look("role-faint"),
+    "accent": Look("accent"),
+    "ok": Look("success"),
+    "warn": Look("warning"),
+    "bad": Look("error"),
+    "key": Look("accent", bold=True),
+    "fill": Look("role-fill"),
+    "kv": Look("role-kv"),
+    "fill-warn": Look("warning"),
+    "select": Look("role-strong", background="select-background"),
+    "match": Look("background", background="warning"),
+    "you": Look("role-muted", bold=True),
+    "code": Look("role-code"),
+    "tab": Look("role-strong", bold=True, background="select-background"),
+}
+"""One table for all painted text, not component classes: those are matched again per widget at every change."""
+
+
+def role_styles(variables: Mapping[str, str]) -> dict[str, Style]:
+    """The looks in the colours of a theme. A role with `+` before it stands in a selected row."""
+    styles: dict[str, Style] = {}
+    selected = Style(bgcolor=Color.parse(variables["select-background"]).rich_color)
+    for role, look in LOOKS.items():
+        background = Color.parse(variables[look.background]).rich_color if look.background else None
+        style = Style(color=Color.parse(variables[look.color]).rich_color, bgcolor=background, bold=look.bold or None)
+        styles[role] = style
+        styles[f"+{role}"] = style + selected
+    return styles
+
 
 THEME = Theme(
     name="console",

@@ -95,8 +95,7 @@ async def test_raw_and_sideways() -> None:
         await wait_text(pilot, "12:00:00 APIServer")
         await pilot.press("x")
         await wait_text(pilot, "(APIServer pid=1)", "as written")
-        for _ in range(60):
-            await pilot.press("right", "right", "right")
+        await pilot.press(*["right"] * 12)
         await wait_text(pilot, "END")
 
 

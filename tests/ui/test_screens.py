@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
+import console.tui
+from console.tui.theme import LOOKS
 from tests.ui.screen_text import grid, running, text, wait_for, wait_text
 from tests.ui.states import STATES
 
@@ -109,3 +112,11 @@ async def test_resize_storm() -> None:
         for width, height in ((60, 20), (300, 100), (59, 19), (160, 50), (10, 3), (80, 24)):
             await pilot.resize_terminal(width, height)
         await wait_text(pilot, *WANTED["busy"])
+
+
+def test_every_role_that_is_painted_has_a_look() -> None:
+    package = Path(console.tui.__file__).parent
+    source = "\n".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
+    used = set(re.findall(r'", "([a-z-]+)"\)', source)) & {*LOOKS, "fill-bad", "select-muted", "title"}
+    assert used <= set(LOOKS)
+    assert {"muted", "strong", "warn"} <= used

@@ -20,6 +20,9 @@ from console.tui.widgets.panel import Panel
 __all__ = ["LogPane"]
 
 
+SIDE_COLUMNS = 20
+
+
 class LogStatus(Panel):
     """One line under the log."""
 
@@ -173,6 +176,10 @@ class LogPane(Vertical):
         self.view.go_end()
         self.view.marked = None
         self.show_status()
+
+    def action_sideways(self, step: int) -> None:
+        """Long lines go on to the right."""
+        self.view.scroll_relative(x=step * SIDE_COLUMNS, animate=False)
 
     def action_raw(self) -> None:
         """Whole lines, or short ones."""

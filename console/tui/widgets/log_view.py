@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -15,7 +16,7 @@ from console.tui.log_buffer import LogBuffer
 from console.tui.log_lines import painted
 from console.tui.messages import Scrolled
 from console.tui.paint import Line, Span, cut, line, pad, rule
-from console.tui.widgets.panel import ROLE_CLASSES, Panel, to_strip
+from console.tui.widgets.panel import Panel, to_strip
 
 __all__ = ["LogTail", "LogView", "search_hits"]
 
@@ -29,10 +30,16 @@ def search_hits(lines: list[str], text: str, first_line: int, start: int = 0) ->
     return [first_line + i for i in range(start, len(lines)) if wanted in lines[i].casefold()]
 
 
-class LogView(ScrollView, can_focus=True):
+class LogView(ScrollView, can_focus=True, inherit_bindings=False):
     """Scrolls over a `LogBuffer`. Follows the end until the reader goes up; then nothing moves under them."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(ROLE_CLASSES)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "scroll_up", show=False),
+        Binding("down,j", "scroll_down", show=False),
+        Binding("pageup,b", "page_up", show=False),
+        Binding("pagedown,space", "page_down", show=False),
+    ]
+
     DEFAULT_CSS = "LogView { overflow-y: scroll; overflow-x: auto; }"
 
     def __init__(self, *, id: str) -> None:  # noqa: A002
@@ -130,7 +137,7 @@ class LogView(ScrollView, can_focus=True):
         buffer = self.buffer
         index = top + y
         if buffer is None or index >= len(buffer.lines):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self.visual_style.rich_style)
         spans = painted(buffer.lines[index], self.raw)
         if self.needle:
             spans = _highlight(spans, self.needle)

@@ -5,7 +5,7 @@ The one place where roles become colours and where text is made fit for the term
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
 
 from rich.segment import Segment
 from rich.style import Style
@@ -14,33 +14,29 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from console.tui.glyphs import ASCII_TABLE, safe
-from console.tui.paint import ROLES, Line
+from console.tui.paint import Line
 
-__all__ = ["ROLE_CLASSES", "Panel", "to_strip"]
-
-ROLE_CLASSES = frozenset(f"role--{role}" for role in ROLES)
+__all__ = ["Panel", "to_strip"]
 
 
 def to_strip(widget: Widget, spans: Line, width: int) -> Strip:
     """A line as Textual draws it, in exactly `width` cells. A role with `+` before it stands in a selected row."""
-    ascii_only = bool(getattr(widget.app, "ascii_glyphs", False))
+    app = widget.app
+    styles: Mapping[str, Style] = getattr(app, "role_styles", {})
+    ascii_only = bool(getattr(app, "ascii_glyphs", False))
+    base = widget.visual_style.rich_style
     segments = []
-    for text, name in spans:
-        role = name.removeprefix("+")
+    for text, role in spans:
         shown = safe(text)
         if ascii_only:
             shown = shown.translate(ASCII_TABLE)
-        style = widget.get_component_rich_style(f"role--{role}")
-        if name is not role:
-            style += Style(bgcolor=widget.get_component_rich_style("role--select").bgcolor)
-        segments.append(Segment(shown, style))
-    return Strip(segments).adjust_cell_length(width, widget.rich_style)
+        segments.append(Segment(shown, base + styles[role] if role in styles else base))
+    return Strip(segments).adjust_cell_length(width, base)
 
 
 class Panel(Widget):
     """Subclasses say what to show in `paint`; callers say when in `repaint`."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(ROLE_CLASSES)
     DEFAULT_CSS = "Panel { height: auto; }"
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002

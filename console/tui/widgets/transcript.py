@@ -6,8 +6,6 @@ code blocks and lists are told apart by light styling only.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -15,7 +13,7 @@ from textual.strip import Strip
 from console.tui import fmt
 from console.tui.conversations import Turn
 from console.tui.paint import BLANK, Line, Span, line, wrap
-from console.tui.widgets.panel import ROLE_CLASSES, to_strip
+from console.tui.widgets.panel import to_strip
 
 __all__ = ["GrowingText", "Transcript", "answer_note"]
 
@@ -86,7 +84,6 @@ class GrowingText:
 class Transcript(ScrollView, can_focus=True):
     """Turns, newest at the bottom; follows the end until the reader goes up."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(ROLE_CLASSES)
     DEFAULT_CSS = "Transcript { overflow-y: scroll; overflow-x: hidden; }"
 
     def __init__(self, *, id: str) -> None:  # noqa: A002
