@@ -22,7 +22,7 @@ __all__ = [
     "kill_session",
     "listener_of",
     "process_start_s",
-    "reap_strays",
+    "reap_session",
     "send_signal",
     "session_members",
     "spawn_server",
@@ -70,11 +70,12 @@ def become_subreaper() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def reap_strays(pids: Sequence[int]) -> None:
-    """Collect the exit status of these processes where they have become this process's children."""
-    for pid in pids:
-        with contextlib.suppress(ChildProcessError, OSError):
-            os.waitpid(pid, os.WNOHANG)
+def reap_session(session_id: int) -> None:
+    """Collect the exit status of those processes of a session that ended and have become this process's children."""
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError, ChildProcessError):
+            if os.getsid(pid) == session_id:
+                os.waitpid(pid, os.WNOHANG)
 
 
 def spawn_server(

@@ -91,9 +91,8 @@ class EngineProcess:
 
     def leftovers(self) -> tuple[int, ...]:
         """Processes of the session that are still there, after collecting those that ended."""
-        members = process.session_members(self.pid)
-        process.reap_strays(members)
-        return process.session_members(self.pid) if members else ()
+        process.reap_session(self.pid)
+        return process.session_members(self.pid)
 
     async def close(self) -> None:
         """Stop watching; the process goes on."""

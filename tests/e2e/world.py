@@ -117,7 +117,7 @@ class World:
             with contextlib.suppress(psutil.Error, OSError):
                 if process.status() == psutil.STATUS_ZOMBIE:
                     continue
-                output = os.readlink(f"/proc/{process.pid}/fd/1")
+                output = str(Path(f"/proc/{process.pid}/fd/1").readlink())
                 if output.startswith(home) or process.environ().get("XDG_STATE_HOME") == state:
                     found.append(process)
         return found
@@ -127,7 +127,7 @@ class World:
         found = []
         for process in self.processes():
             with contextlib.suppress(psutil.Error, OSError):
-                if os.readlink(f"/proc/{process.pid}/fd/1").endswith("server.log"):
+                if str(Path(f"/proc/{process.pid}/fd/1").readlink()).endswith("server.log"):
                     found.append(process)
         return found
 

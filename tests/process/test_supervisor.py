@@ -254,6 +254,8 @@ async def test_restart_makes_a_new_server_after_the_old_one_is_gone(lab: Lab) ->
     assert fake.info.server_pid not in {None, before}
     assert before is not None
     assert process.session_members(before) == ()
+    supervisor = psutil.Process(fake.info.supervisor_pid)
+    assert not [child for child in supervisor.children() if child.status() == psutil.STATUS_ZOMBIE]
 
 
 async def test_a_crash_restarts_by_policy(lab: Lab) -> None:
