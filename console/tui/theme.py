@@ -76,6 +76,7 @@ THEME = Theme(
         "role-kv": "#4c9a94",
         "role-code": "#9fb8cf",
         "select-background": "#1d2b3d",
+        "prompt-background": "#202936",
         "border-blurred": "#323c49",
         "scrollbar": "#27303c",
         "scrollbar-hover": "#3d4a5a",

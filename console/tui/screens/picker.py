@@ -268,6 +268,7 @@ class PickerScreen(Screen[None]):
         entry = self.catalogue.entries[key]
         glyph = RANK_GLYPHS.get(entry.suitability.rank, RANK_GLYPHS[2])
         fit, role = verdict(entry.fit)
+        role = "muted" if entry.suitability.rank >= 3 and role == "ok" else role
         return line(
             mark,
             (f"{glyph[0]} ", glyph[1]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual.events import Click, Mount
 from textual.screen import Screen
+from textual.widgets import Input, TextArea
 
 from console.tui.paint import Line, Span, line, line_width
 from console.tui.widgets.panel import Panel
@@ -12,6 +13,8 @@ __all__ = ["KeyBar"]
 
 ALWAYS = ("quit", "help")
 """Shown however narrow it gets."""
+UNTYPED = ("ctrl+", "f1")
+"""Keys that are no text: the only ones of the outer scopes that work while one writes."""
 
 
 class KeyBar(Panel):
@@ -30,11 +33,19 @@ class KeyBar(Panel):
             self.repaint()
 
     def paint(self, width: int, height: int) -> list[Line]:
+        typing = isinstance(self.screen.focused, (Input, TextArea))
         shown: dict[str, tuple[str, str, str]] = {}
-        for active in self.screen.active_bindings.values():
+        for key, active in self.screen.active_bindings.items():
             binding = active.binding
-            if binding.show and active.enabled and binding.action not in shown:
-                shown[binding.action] = (binding.key_display or binding.key, binding.description, binding.key)
+            if not binding.show or not active.enabled or binding.action in shown:
+                continue
+            if typing and active.node is not self.screen.focused:
+                if not key.startswith(UNTYPED):
+                    continue
+                label = key.replace("ctrl+", "^") if key.startswith("ctrl+") else key.upper()
+            else:
+                label = binding.key_display or key
+            shown[binding.action] = (label, binding.description, key)
         spans: list[Span] = []
         self._spots = []
         parts = {action: line((key, "key"), (f" {label}  ", "muted")) for action, (key, label, _) in shown.items()}
