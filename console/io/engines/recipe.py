@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from console.core import versions
 from console.core.profile import EngineKind
 from console.io.engines.records import RECIPES, Recipe
 
@@ -56,7 +57,8 @@ def venv_argv(uv: tuple[str, ...], recipe: Recipe, directory: Path) -> tuple[str
     another.
     """
     own = ".".join(str(part) for part in sys.version_info[:2])
-    python = sys.executable if own == recipe.python else recipe.python
+    wanted = recipe.python if recipe.python[0] in "<>=" else f"=={recipe.python}"
+    python = sys.executable if versions.satisfies(own, wanted) else recipe.python
     return (*uv, "venv", "--color=never", "--no-project", "--python", python, str(directory))
 
 

@@ -69,6 +69,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     """Installed where none is asked for."""
     python: str
+    """Version or range of versions of Python, as uv takes it."""
     disk_bytes: int
     """What the environment takes, downloads included where they are cached on another disk."""
     torch_backend: str
@@ -87,7 +88,7 @@ RECIPES: dict[EngineKind, Recipe] = {
     EngineKind.CUDA: Recipe(
         package="vllm",
         version="0.33.0",
-        python="3.12",
+        python=">=3.11,<3.15",
         disk_bytes=12_000_000_000,
         torch_backend="auto",
     ),
