@@ -352,8 +352,14 @@ class Engine:
         slow = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 240.0, 480.0, 960.0)
         lengths = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 20_000.0)
         times = (f"request_{part}_time_seconds" for part in ("queue", "inference", "prefill", "decode"))
-        unseen = ("request_max_num_generation_tokens", "request_params_n", "request_params_max_tokens",
-                  "request_num_preemptions", "request_prefill_kv_computed_tokens", "iteration_tokens_total")  # fmt: skip
+        unseen = (
+            "request_max_num_generation_tokens",
+            "request_params_n",
+            "request_params_max_tokens",
+            "request_num_preemptions",
+            "request_prefill_kv_computed_tokens",
+            "iteration_tokens_total",
+        )
         return {
             "time_to_first_token_seconds": (quick, self.first_tokens),
             "inter_token_latency_seconds": (quick, self.gaps),
