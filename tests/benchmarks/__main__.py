@@ -34,6 +34,11 @@ def interrupted(number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
+def load() -> str:
+    """Mean runnable processes of the last minute: above the number of cores, others disturbed the figures."""
+    return f"{os.getloadavg()[0]:.1f}"
+
+
 def main() -> int:
     """Run the named benchmarks, or all."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Figures, not verdicts.")
@@ -48,8 +53,7 @@ def main() -> int:
         parser.error(f"no benchmark {', '.join(sorted(wrong))}; there are {', '.join(BENCHMARKS)}")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(f"{platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}, load {load}")
+    print(f"{platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}, load {load()}")
     failed = 0
     with World(shlex.split(arguments.console) if arguments.console else None, arguments.engine) as world:
         for name in arguments.names or BENCHMARKS:
@@ -61,7 +65,7 @@ def main() -> int:
             except (Unavailable, TimeoutError) as error:
                 failed += 1
                 print(f"  not measured: {error}")
-            print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
+            print(f"  ({time.monotonic() - began:.0f} s; load of the machine afterwards {load()})", flush=True)
     return 1 if failed else 0
 
 

@@ -24,14 +24,14 @@ def throughput(world: World, quick: bool) -> None:
     With: the supervisor runs and the UI is attached. Without: no UI, and the supervisor is held still by SIGSTOP.
     Which comes first changes from pair to pair.
     """
-    pairs = 2 if quick else 6
+    pairs, prompts = (2, 160) if quick else (6, 400)
     with world.running("cpu-smoke", world.engine) as run:
-        bench(world, run)
+        bench(world, run, prompts)
         taken: dict[bool, list[float]] = {True: [], False: []}
         for pair in range(pairs):
             for watched in (True, False) if pair % 2 else (False, True):
                 with attached(world) if watched else held(run):
-                    taken[watched].append(bench(world, run))
+                    taken[watched].append(bench(world, run, prompts))
         for watched, title in ((False, "without the console"), (True, "with the console")):
             print(f"  {title:<22} {Spread(tuple(taken[watched])).text('tok/s')}")
         ratios = Spread(tuple(w / wo for w, wo in zip(taken[True], taken[False], strict=True)))
@@ -59,8 +59,8 @@ def held(run: Run) -> Iterator[None]:
         os.kill(run.supervisor_pid, signal.SIGCONT)
 
 
-def bench(world: World, run: Run) -> float:
-    """Output tokens per second under eight clients."""
+def bench(world: World, run: Run, prompts: int) -> float:
+    """Output tokens per second under eight clients, 64 tokens in and 100 out."""
     place = run.argv.index("serve")
     vllm, model = run.argv[:place], run.argv[place + 1]
     served = run.argv[run.argv.index("--served-model-name") + 1] if "--served-model-name" in run.argv else model
@@ -68,7 +68,7 @@ def bench(world: World, run: Run) -> float:
     command = [
         *vllm, "bench", "serve", "--base-url", run.url, "--model", served, "--tokenizer", model,
         "--dataset-name", "random", "--random-input-len", "64", "--random-output-len", "100", "--ignore-eos",
-        "--num-prompts", "160", "--max-concurrency", "8", "--disable-tqdm", "--save-result",
+        "--num-prompts", str(prompts), "--max-concurrency", "8", "--disable-tqdm", "--save-result",
         "--result-dir", str(world.scratch), "--result-filename", result.name,
     ]  # fmt: skip
     env = world.env | {"HF_HUB_OFFLINE": "1"}

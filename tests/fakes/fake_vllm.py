@@ -298,6 +298,8 @@ class Engine:
     aborted: int = 0
     first_tokens: list[float] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
+    prompt_lengths: list[float] = field(default_factory=list)
+    answer_lengths: list[float] = field(default_factory=list)
     unhealthy: bool = False
     hang: bool = False
     dead: bool = False
@@ -325,11 +327,7 @@ class Engine:
             family(name, "counter", value, total="_total")
         family("request_success", "counter", self.finished, ',finished_reason="stop"', "_total")
         out.append(f'vllm:request_success_total{{{labels},finished_reason="abort"}} {float(self.aborted)}')
-        bounds = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-        for name, values in (
-            ("time_to_first_token_seconds", self.first_tokens),
-            ("inter_token_latency_seconds", self.gaps),
-        ):
+        for name, (bounds, values) in self.histograms().items():
             out.append(f"# HELP vllm:{name} -\n# TYPE vllm:{name} histogram")
             out.extend(
                 f'vllm:{name}_bucket{{{labels},le="{bound}"}} {float(sum(v <= bound for v in values))}'
@@ -337,7 +335,7 @@ class Engine:
             )
             out.append(f'vllm:{name}_bucket{{{labels},le="+Inf"}} {float(len(values))}')
             out.append(f"vllm:{name}_count{{{labels}}} {float(len(values))}")
-            out.append(f"vllm:{name}_sum{{{labels}}} {sum(values)}")
+            out.append(f"vllm:{name}_sum{{{labels}}} {float(sum(values))}")
         family(
             "cache_config_info",
             "gauge",
@@ -346,6 +344,31 @@ class Engine:
             'kv_cache_size_tokens="1067264",num_gpu_blocks="4169"',
         )
         return "\n".join(out) + "\n"
+
+    def histograms(self) -> dict[str, tuple[tuple[float, ...], list[float]]]:
+        """All of vLLM's by name, with their bounds and what was observed; most are only there for the size."""
+        quick = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0)
+        slow = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 240.0, 480.0, 960.0)
+        lengths = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 20_000.0)
+        times = (f"request_{part}_time_seconds" for part in ("queue", "inference", "prefill", "decode"))
+        unseen = (
+            "request_max_num_generation_tokens",
+            "request_params_n",
+            "request_params_max_tokens",
+            "request_num_preemptions",
+            "request_prefill_kv_computed_tokens",
+            "iteration_tokens_total",
+        )
+        return {
+            "time_to_first_token_seconds": (quick, self.first_tokens),
+            "inter_token_latency_seconds": (quick, self.gaps),
+            "request_prompt_tokens": (lengths, self.prompt_lengths),
+            "request_generation_tokens": (lengths, self.answer_lengths),
+            "request_time_per_output_token_seconds": (quick, []),
+            "e2e_request_latency_seconds": (slow, []),
+            **{name: (slow, []) for name in times},
+            **{name: (lengths, []) for name in unseen},
+        }
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -406,7 +429,8 @@ class Handler(BaseHTTPRequestHandler):
         engine = self.engine
         with engine.lock:
             engine.in_flight += 1
-            engine.prompt_tokens += sum(len(str(each.get("content", "")).split()) for each in body["messages"])
+            length = sum(len(str(each.get("content", "")).split()) for each in body["messages"])
+            engine.prompt_tokens += length
         done = False
         try:
             self.send_response(200)
@@ -428,7 +452,11 @@ class Handler(BaseHTTPRequestHandler):
                     engine.generation_tokens += 1
                 before = now
             self.event({"content": ""}, "stop")
-            usage = {"prompt_tokens": 3, "completion_tokens": len(pieces), "total_tokens": 3 + len(pieces)}
+            usage = {
+                "prompt_tokens": length,
+                "completion_tokens": len(pieces),
+                "total_tokens": length + len(pieces),
+            }
             if (body.get("stream_options") or {}).get("include_usage"):
                 self.send({"choices": [], "usage": usage})
             self.wfile.write(b"data: [DONE]\n\n")
@@ -440,6 +468,9 @@ class Handler(BaseHTTPRequestHandler):
                 engine.in_flight -= 1
                 engine.finished += done
                 engine.aborted += not done
+                if done:
+                    engine.prompt_lengths.append(length)
+                    engine.answer_lengths.append(len(pieces))
 
     def pieces(self, count: int) -> Iterator[tuple[str, str]]:
         """The answer, word by word."""

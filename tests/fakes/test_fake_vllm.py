@@ -261,11 +261,12 @@ def test_chat_streams_with_reasoning_and_usage(start: Start) -> None:
     deltas = [event["choices"][0]["delta"] for event in events if event["choices"]]
     assert "".join(delta.get("reasoning", "") for delta in deltas) == "let me think "
     assert "".join(delta.get("content", "") for delta in deltas) == "[bold]red[/] roses "
-    assert events[-1]["usage"]["completion_tokens"] == 5
+    assert events[-1]["usage"] == {"prompt_tokens": 1, "completion_tokens": 5, "total_tokens": 6}
     assert text.endswith("data: [DONE]\n\n")
     wait_for(lambda: run.metric("vllm:request_success_total") == 1, "counted")
     assert run.metric("vllm:generation_tokens_total") == 5
     assert run.metric("vllm:time_to_first_token_seconds_count") == 1
+    assert run.metric("vllm:request_generation_tokens_sum") == 5
 
 
 def test_the_first_request_kills_the_engine(start: Start) -> None:
