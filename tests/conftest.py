@@ -1,7 +1,14 @@
-"""Keeps the developer's machine out of every test: directories, keys and animations of their own."""
+"""Keeps the developer's machine out of every test, and gives the real engine to those that need it.
+
+The engine is installed once per test run, by the product's own command.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,3 +26,32 @@ def own_directories(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
     return home
+
+
+@pytest.fixture(scope="session")
+def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a CPU engine in it.
+
+    `DSV4_TEST_DATA_HOME` names a directory to keep and reuse it in between runs while developing.
+    """
+    kept = os.environ.get("DSV4_TEST_DATA_HOME")
+    home = Path(kept) if kept else tmp_path_factory.mktemp("data")
+    if not list(home.glob("dsv4-console/engines/*/engine.json")):
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "console", "engine", "install", "--cpu", "--json"],
+            env={**os.environ, "XDG_DATA_HOME": str(home), "XDG_STATE_HOME": str(home / "state")},
+            capture_output=True,
+            text=True,
+            timeout=1_200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["version"] == "0.32.0+cpu"
+    return home
+
+
+@pytest.fixture(scope="session")
+def cpu_engine(data_home: Path) -> Path:
+    """The environment of that engine."""
+    (record,) = data_home.glob("dsv4-console/engines/*/engine.json")
+    return record.parent

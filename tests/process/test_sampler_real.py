@@ -1,7 +1,4 @@
-"""The sampler and the chat against a real vLLM on the CPU.
-
-`DSV4_TEST_VLLM` names the `vllm` command of a CPU engine; without it these tests are left out.
-"""
+"""The sampler and the chat against a real vLLM on the CPU."""
 
 from __future__ import annotations
 
@@ -24,13 +21,11 @@ from console.io.host import session_pids
 from console.io.http import HttpClient
 from console.supervisor.sampler import Sampler
 
-VLLM = os.environ.get("DSV4_TEST_VLLM", "")
 REQUESTS, PROMPT_TOKENS, ANSWER_TOKENS = 200, 64, 100
 
 pytestmark = [
     pytest.mark.real,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(not VLLM, reason="DSV4_TEST_VLLM does not name a vllm command"),
 ]
 
 
@@ -41,7 +36,7 @@ async def until(condition: Callable[[], object], limit_s: float) -> None:
 
 
 @asynccontextmanager
-async def serving(tmp_path: Path, model: Path) -> AsyncIterator[tuple[str, int]]:
+async def serving(vllm: Path, tmp_path: Path, model: Path) -> AsyncIterator[tuple[str, int]]:
     """A server and its session, which is gone afterwards."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -50,7 +45,7 @@ async def serving(tmp_path: Path, model: Path) -> AsyncIterator[tuple[str, int]]
     with log.open("wb") as output:
         server = subprocess.Popen(
             [
-                VLLM,
+                vllm,
                 "serve",
                 model,
                 *options,
@@ -78,10 +73,10 @@ async def serving(tmp_path: Path, model: Path) -> AsyncIterator[tuple[str, int]]
             raise
 
 
-async def bench(url: str, model: Path, tmp_path: Path) -> dict[str, int]:
+async def bench(vllm: Path, url: str, model: Path, tmp_path: Path) -> dict[str, int]:
     """Load the server with requests of known length and return what the client counted."""
     process = await asyncio.create_subprocess_exec(
-        *(VLLM, "bench", "serve", "--base-url", url, "--model", "tiny", "--tokenizer", str(model)),
+        *(str(vllm), "bench", "serve", "--base-url", url, "--model", "tiny", "--tokenizer", str(model)),
         *("--dataset-name", "random", "--random-input-len", str(PROMPT_TOKENS), "--ignore-eos"),
         *("--random-output-len", str(ANSWER_TOKENS), "--num-prompts", str(REQUESTS), "--max-concurrency", "16"),
         *("--save-result", "--result-dir", str(tmp_path), "--result-filename", "bench.json"),
@@ -93,7 +88,7 @@ async def bench(url: str, model: Path, tmp_path: Path) -> dict[str, int]:
     return dict(json.loads((tmp_path / "bench.json").read_text()))
 
 
-async def test_a_real_server_under_load(tmp_path: Path) -> None:
+async def test_a_real_server_under_load(tmp_path: Path, cpu_engine: Path) -> None:
     from console.io.tinymodel import make_model
 
     model = make_model(tmp_path / "model")
@@ -110,7 +105,7 @@ async def test_a_real_server_under_load(tmp_path: Path) -> None:
         return reading
 
     await sampler.start()
-    async with serving(tmp_path, model) as (url, pid):
+    async with serving(cpu_engine / "bin" / "vllm", tmp_path, model) as (url, pid):
         sampler.set_target(url, pid)
         await until(lambda: sampler.latest().engine, 180)
         assert changes[-1] == (True, 200, "")
@@ -118,7 +113,7 @@ async def test_a_real_server_under_load(tmp_path: Path) -> None:
         assert engine().generation_tokens_total == 0
         assert engine().kv_cache_tokens
 
-        client = asyncio.create_task(bench(url, model, tmp_path))
+        client = asyncio.create_task(bench(cpu_engine / "bin" / "vllm", url, model, tmp_path))
         await until(lambda: engine() and client.done(), 180)
         counted = client.result()
         await until(lambda: engine().requests_finished_total == REQUESTS, 10)

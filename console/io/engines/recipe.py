@@ -22,6 +22,7 @@ __all__ = [
     "bootstrap_commands",
     "engine_name",
     "find_uv",
+    "has_nvidia_driver",
     "install_argv",
     "overrides_text",
     "rename_package",
@@ -68,7 +69,8 @@ def install_argv(
     """Install vLLM into `directory`. Index settings come from the environment, which the child inherits.
 
     A CPU PyTorch comes from find-links where the machine sets them, in uv's variable or in pip's, which uv does not
-    read, and from PyTorch's own index elsewhere.
+    read, and from PyTorch's own index elsewhere. uv's `auto` reads the driver; without one it would take a CPU PyTorch,
+    with which a CUDA build of vLLM cannot run, so PyTorch then comes from the package index as vLLM asks for it.
     """
     argv = [*uv, "pip", "install", "--color=never", "--python", str(directory / "bin" / "python")]
     if recipe.leave_out:
@@ -78,9 +80,14 @@ def install_argv(
     if local_torch:
         for link in links:
             argv += ["--find-links", os.path.abspath(link) if Path(link).is_dir() else link]  # noqa: PTH100 - of a URL too
-    elif not env.get("UV_TORCH_BACKEND"):
+    elif not env.get("UV_TORCH_BACKEND") and (recipe.torch_backend != "auto" or has_nvidia_driver()):
         argv += ["--torch-backend", recipe.torch_backend]
     return (*argv, f"{recipe.package}=={version}")
+
+
+def has_nvidia_driver() -> bool:
+    """Whether an NVIDIA kernel driver is loaded, or its tools are there."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def overrides_text(recipe: Recipe) -> str:
