@@ -37,9 +37,9 @@ class Records:
         return self._info
 
     @property
-    def samples(self) -> tuple[Sample, ...]:
-        """Samples in memory, oldest first."""
-        return tuple(self._samples)
+    def last_sample_s(self) -> float | None:
+        """Wall-clock time of the newest sample."""
+        return self._samples[-1].time_s if self._samples else None
 
     def write_info(self, info: RunInfo) -> None:
         """Replace `run.json` if something changed."""

@@ -270,7 +270,8 @@ class Supervisor:
             self._feed(lifecycle.InFlight((engine.running or 0) + (engine.waiting or 0)))
         status = msgspec.structs.replace(self._machine.status, over=self._machine.over)
         sample = Sample(time_s=now, state=status.state, gpus=gpus, host=host, engine=engine)
-        if not self._records.samples or now - self._records.samples[-1].time_s >= TICK_S * 0.9:
+        last_s = self._records.last_sample_s
+        if last_s is None or abs(now - last_s) >= TICK_S * 0.9:  # a clock that was set back must not stop the samples
             self._records.sample(sample)
             self._judge(sample)
         for source in sources:
