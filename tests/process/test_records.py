@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_history_has_the_seconds_asked_for_and_is_thinned_evenly() -> None:
     assert [s.time_s for s in recent] == [float(t) for t in range(2_939, 3_000)]
     all_of_it = records.history(10_000.0).samples
     assert len(all_of_it) <= module.HISTORY_SAMPLES_MAX
-    steps = {b.time_s - a.time_s for a, b in zip(all_of_it, all_of_it[1:], strict=False)}
+    steps = {b.time_s - a.time_s for a, b in itertools.pairwise(all_of_it)}
     assert len(steps) == 1
 
 
