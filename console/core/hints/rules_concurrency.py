@@ -27,7 +27,7 @@ BELOW_CAP_SHARE = 0.3
 WAITING_MIN = 1.0
 KV_TARGET = 0.85
 """Share of the KV cache that a proposal may fill at the lengths seen; above it vLLM starts to preempt."""
-KV_LOW = 0.7
+KV_LOW = 0.5
 KV_EMPTY = 1e-6
 """Usage below which the cache counts as empty: the smallest a million blocks can show."""
 RAISE_RATIO_MIN = 1.25
@@ -207,7 +207,7 @@ SEQUENCE_CAP = Rule(
     hold_s=HOLD_S,
     clear_s=CLEAR_S,
     judge=judge_sequence_cap,
-    looks_at="Requests wait, as many run as max_num_seqs allows, and the KV cache stays below 70%; any utilization.",
+    looks_at="Requests wait, as many run as max_num_seqs allows, and the KV cache stays below 50%; any utilization.",
     proposes="max_num_seqs, found as in raise-max-num-seqs.",
     gain="A shorter queue; output probably too, by an unknown amount.",
     risk="Each token may come later; a restart.",
