@@ -128,13 +128,18 @@ class TestRaiseMaxNumSeqs:
 
     @pytest.mark.parametrize(
         ("usage", "after"),
-        [(0.04, 16), (0.2, 8), (0.4, 4), (0.6, None), (0.0, 16)],
-        ids=["all that want", "room for 8.5", "room for 4.25", "room for 2.8: too little", "empty"],
+        [(0.04, 16), (0.2, 8), (0.4, 4), (0.55, 3), (0.6, None), (0.0, 16)],
+        ids=["all that want", "room for 8.5", "room for 4.25", "room for 3.1", "room for 2.8: too little", "empty"],
     )
     def test_kv_headroom_limits_the_raise(self, usage: float, after: int | None) -> None:
         found = firing(watch(steady(kv_cache_usage=usage), profile(**TWO)))
         hint = found.get("raise-max-num-seqs")
         assert (hint.change[0].after if hint else None) == after
+
+    def test_room_between_two_powers_of_two_is_used(self) -> None:
+        series = steady(running=64, waiting=100, kv_cache_usage=0.54)
+        change = firing(watch(series, profile(serve={"max_num_seqs": 64})))["raise-max-num-seqs"].change
+        assert change[0].after == 96
 
     @pytest.mark.parametrize(
         "values",
