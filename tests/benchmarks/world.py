@@ -28,6 +28,7 @@ RIVAL = "vllmstat==0.9.1"
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_vllm.py"
 READY_S = 180.0
 INSTALL_S = 180.0
+STRAYS_MAX = 5
 
 
 class Unavailable(Exception):
@@ -41,8 +42,8 @@ class Run:
     id: str
     url: str
     argv: list[str]
-    supervisor_pid: int
-    server_pid: int
+    supervisor_pid: int | None
+    server_pid: int | None
 
 
 class World:
@@ -67,6 +68,14 @@ class World:
             terminal.close()
         for run in list(self._runs):
             self.stop(run)
+        # A launch that was interrupted may have left a run that nobody noted.
+        for _ in range(STRAYS_MAX):
+            try:
+                stray = self._status()
+            except (Unavailable, OSError, subprocess.SubprocessError):
+                break
+            self._runs.append(stray)
+            self.stop(stray)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def __enter__(self) -> World:
@@ -146,23 +155,32 @@ class World:
             self._runs.append(self._status())
         if done.returncode:
             raise Unavailable(f"{profile} did not start (exit {done.returncode}): {done.stderr.strip()[-600:]}")
-        return self._runs[-1]
+        run = self._runs[-1]
+        if run.supervisor_pid is None or run.server_pid is None:
+            raise Unavailable(f"{run.id}: status --json names no process")
+        return run
 
     def _status(self) -> Run:
         done = subprocess.run(
             [*self.console, "status", "--json"], env=self.env, capture_output=True, text=True, timeout=60, check=False
         )
         try:
-            info: dict[str, Any] = json.loads(done.stdout)["run"]
-            return Run(info["id"], info["url"], info.get("argv", []), info["supervisor_pid"], info["server_pid"])
+            document: dict[str, Any] = json.loads(done.stdout)
+            if not (document["supervised"] or document["serving"]):
+                raise Unavailable("nothing runs")
+            info: dict[str, Any] = document["run"]
+            return Run(
+                info["id"], info["url"], info.get("argv", []), info.get("supervisor_pid"), info.get("server_pid")
+            )
         except (ValueError, KeyError) as error:
             raise Unavailable(f"status --json (exit {done.returncode}): {done.stderr.strip()[-300:]}") from error
 
     def stop(self, run: Run) -> None:
         """`stop`, then the server's whole session and the supervisor by their ids if that was not enough."""
         self._runs.remove(run)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(run.supervisor_pid, signal.SIGCONT)
+        if run.supervisor_pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(run.supervisor_pid, signal.SIGCONT)
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             subprocess.run([*self.console, "stop", run.id], env=self.env, capture_output=True, timeout=90, check=False)
         for pid in (*session_members(run.server_pid), *alive(run.supervisor_pid)):
@@ -188,8 +206,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def session_members(session: int) -> list[int]:
+def session_members(session: int | None) -> list[int]:
     """Live processes of a session."""
+    if session is None:
+        return []
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -198,8 +218,10 @@ def session_members(session: int) -> list[int]:
     return found
 
 
-def alive(pid: int) -> list[int]:
+def alive(pid: int | None) -> list[int]:
     """`[pid]` after it had a moment to end, `[]` if it did."""
+    if pid is None:
+        return []
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:

@@ -128,13 +128,18 @@ class TestRaiseMaxNumSeqs:
 
     @pytest.mark.parametrize(
         ("usage", "after"),
-        [(0.04, 16), (0.2, 8), (0.4, 4), (0.6, None), (0.0, 16)],
-        ids=["all that want", "room for 8.5", "room for 4.25", "room for 2.8: too little", "empty"],
+        [(0.04, 16), (0.2, 8), (0.4, 4), (0.55, 3), (0.6, None), (0.0, 16)],
+        ids=["all that want", "room for 8.5", "room for 4.25", "room for 3.1", "room for 2.8: too little", "empty"],
     )
     def test_kv_headroom_limits_the_raise(self, usage: float, after: int | None) -> None:
         found = firing(watch(steady(kv_cache_usage=usage), profile(**TWO)))
         hint = found.get("raise-max-num-seqs")
         assert (hint.change[0].after if hint else None) == after
+
+    def test_room_between_two_powers_of_two_is_used(self) -> None:
+        series = steady(running=64, waiting=100, kv_cache_usage=0.54)
+        change = firing(watch(series, profile(serve={"max_num_seqs": 64})))["raise-max-num-seqs"].change
+        assert change[0].after == 96
 
     @pytest.mark.parametrize(
         "values",
@@ -150,6 +155,16 @@ class TestRaiseMaxNumSeqs:
         assert "raise-max-num-seqs" not in found
         assert found["sequence-cap"].change == (ProfileChange(key="serve.max_num_seqs", before=2, after=16),)
         assert "how much is not known" in found["sequence-cap"].gain
+
+    def test_the_softer_hint_wants_a_kv_cache_that_is_half_empty(self) -> None:
+        full = steady([gpu(util_percent=95.0)], kv_cache_usage=0.55)
+        assert "sequence-cap" not in firing(watch(full, profile(**TWO)))
+
+    def test_a_request_that_waits_now_and_then_is_no_queue(self) -> None:
+        def seldom(second: int) -> Sample:
+            return steady(waiting=int(second % 3 == 0))(second)
+
+        assert not {"raise-max-num-seqs", "sequence-cap"} & set(firing(watch(seldom, profile(**TWO))))
 
     def test_only_one_of_the_two_shows(self) -> None:
         assert "sequence-cap" not in firing(watch(steady(), profile(**TWO)))
@@ -236,6 +251,18 @@ class TestKvCacheFull:
         assert "15 preemptions in 30 s." in text
         assert "num_gpu_blocks_override = 64" in hint.gain
 
+    def test_preemptions_alone_tell_even_if_each_sample_missed_the_peak(self) -> None:
+        def unseen(second: int) -> Sample:
+            return steady(running=8, waiting=8, kv_cache_usage=0.7, preemptions_total=second // 4)(second)
+
+        assert "kv-cache-full" in firing(watch(unseen, profile(serve={"max_num_seqs": 16})))
+
+    def test_a_single_peak_without_preemption_is_not_full(self) -> None:
+        def peaky(second: int) -> Sample:
+            return steady(running=8, waiting=8, kv_cache_usage=0.92 if second % 10 == 0 else 0.6)(second)
+
+        assert "kv-cache-full" not in firing(watch(peaky, profile(serve={"max_num_seqs": 16})))
+
     def test_on_the_cpu_build_no_fp8_is_proposed(self) -> None:
         hint = firing(watch(preempting, profile(**CPU, serve={"max_num_seqs": 16})))["kv-cache-full"]
         assert hint.change[0].key == "serve.max_num_seqs"
@@ -305,10 +332,14 @@ class TestIdleSpend:
         found = watch(self.IDLE, profile(cost={"usd_per_hour": 30}), seconds=40, idle_hold_s=30.0)
         assert "idle-spend" in firing(found)
 
-    def test_a_short_request_between_two_samples_counts(self) -> None:
+    @pytest.mark.parametrize("counter", ["generation_tokens_total", "requests_finished_total"])
+    def test_a_short_request_between_two_samples_counts(self, counter: str) -> None:
         def now_and_then(second: int) -> Sample:
             done = second // 300
             return steady(running=0, waiting=0, generation_tokens_total=9 * done, requests_finished_total=done)(second)
+
+            counters = {"generation_tokens_total": 7, "requests_finished_total": 3, counter: 50 + second // 300}
+            return steady(running=0, waiting=0, **counters)(second)
 
         assert "idle-spend" not in firing(watch(now_and_then, profile(cost={"usd_per_hour": 30}), seconds=1300))
 

@@ -27,11 +27,13 @@ BELOW_CAP_SHARE = 0.3
 WAITING_MIN = 1.0
 KV_TARGET = 0.85
 """Share of the KV cache that a proposal may fill at the lengths seen; above it vLLM starts to preempt."""
-KV_LOW = 0.7
+KV_LOW = 0.5
 KV_EMPTY = 1e-6
 """Usage below which the cache counts as empty: the smallest a million blocks can show."""
 RAISE_RATIO_MIN = 1.25
 """A smaller raise is not worth a restart."""
+TIDY_FROM = 32
+"""From here on proposals that are no power of two are multiples of 8."""
 WINDOW_S = 20.0
 HOLD_S = 10.0
 CLEAR_S = 20.0
@@ -58,6 +60,14 @@ def next_power_of_two(value: float) -> int:
 def last_power_of_two(value: int) -> int:
     """The largest power of two that is not above `value` (at least 1)."""
     return 1 << (max(1, value).bit_length() - 1)
+
+
+def tidy(allowed: int, before: int) -> int:
+    """A round number not above `allowed`: a power of two if that is worth a restart, else a multiple of 8."""
+    power = last_power_of_two(allowed)
+    if power >= before * RAISE_RATIO_MIN:
+        return power
+    return allowed if allowed < TIDY_FROM else allowed // 8 * 8
 
 
 def queue_at_cap(window: Window) -> Window | None:
@@ -91,7 +101,7 @@ def propose(window: Window, setting: Setting) -> Raise | None:
     wanted = next_power_of_two(wanting / engines)
     room = floor(KV_TARGET * running / engines / usage) if usage > KV_EMPTY else wanted
     allowed = min(room, setting.seqs_ceiling(before))
-    after = wanted if wanted <= allowed else max(last_power_of_two(allowed), min(allowed, before))
+    after = wanted if wanted <= allowed else tidy(allowed, before)
     if after < before * RAISE_RATIO_MIN:
         return None
     size = engine.kv_cache_tokens
@@ -207,7 +217,7 @@ SEQUENCE_CAP = Rule(
     hold_s=HOLD_S,
     clear_s=CLEAR_S,
     judge=judge_sequence_cap,
-    looks_at="Requests wait, as many run as max_num_seqs allows, and the KV cache stays below 70%; any utilization.",
+    looks_at="Requests wait, as many run as max_num_seqs allows, and the KV cache stays below 50%; any utilization.",
     proposes="max_num_seqs, found as in raise-max-num-seqs.",
     gain="A shorter queue; output probably too, by an unknown amount.",
     risk="Each token may come later; a restart.",
