@@ -335,9 +335,6 @@ class TestIdleSpend:
     @pytest.mark.parametrize("counter", ["generation_tokens_total", "requests_finished_total"])
     def test_a_short_request_between_two_samples_counts(self, counter: str) -> None:
         def now_and_then(second: int) -> Sample:
-            done = second // 300
-            return steady(running=0, waiting=0, generation_tokens_total=9 * done, requests_finished_total=done)(second)
-
             counters = {"generation_tokens_total": 7, "requests_finished_total": 3, counter: 50 + second // 300}
             return steady(running=0, waiting=0, **counters)(second)
 
