@@ -284,6 +284,7 @@ async def test_cancelling_ends_the_installer_and_leaves_nothing(
 
 
 async def test_one_install_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "has_nvidia_driver", lambda: True)
     monkeypatch.setenv("FAKE_UV", "hang")
     task = asyncio.create_task(engines.install(None, CPU, quiet))
     await pids(tmp_path, 2)
@@ -453,3 +454,24 @@ def test_progress_counts_bytes() -> None:
     assert third == pytest.approx(0.05 + 0.6 * 0.75)
     assert last == pytest.approx(0.65)
     assert reader.read(" + torch==2.13.0") is None
+
+
+async def test_without_a_driver_a_cuda_engine_is_checked_by_its_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "has_nvidia_driver", lambda: False)
+    monkeypatch.setattr(recipe, "ASK_PACKAGES", "print('0.31.0')")
+    seen: list[str] = []
+    root = paths.engines_dir() / "vllm-0.31.0"
+
+    def progress(step: str, _: float | None) -> None:
+        seen.append(step)
+        if step.startswith("no NVIDIA driver"):
+            # The scripted uv makes no Python, and `vllm` must not be asked.
+            (root / "bin" / "python").unlink(missing_ok=True)
+            (root / "bin" / "python").symlink_to(sys.executable)
+            (root / "bin" / "vllm").write_text("#!/bin/sh\nexit 1\n")
+
+    engine = await engines.install("0.31.0", CUDA, progress)
+    assert engine.version == "0.31.0"
+    assert any(step.startswith("no NVIDIA driver") for step in seen)

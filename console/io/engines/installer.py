@@ -135,7 +135,7 @@ class _Build:
         try:
             if recipe.rename:
                 steps.rename_package(directory, recipe, self.version)
-            reported = await self._check(directory / "bin" / "vllm")
+            reported = await self._check(directory / "bin")
             python = self._python_version()
             record = EngineRecord(
                 name=directory.name, kind=kind, version=reported, python=python, created_s=time.time()
@@ -151,11 +151,19 @@ class _Build:
             await self._step(argv, tell=False)
         return uv
 
-    async def _check(self, vllm: Path) -> str:
-        """Run `vllm --version` and return what it says."""
-        self.progress("checking vllm --version (loads PyTorch: up to a minute when cold)", CHECKING)
+    async def _check(self, programs: Path) -> str:
+        """Run `vllm --version` and return what it says.
+
+        A CUDA build cannot even say its version where there is no driver ("Failed to infer device type", vLLM 0.32).
+        There its package is asked, and PyTorch is loaded to see that the environment is whole.
+        """
         before = len(self.log.tail)
-        await self._step((str(vllm), "--version"), timeout_s=CHECK_TIMEOUT_S)
+        if self.recipe.torch_backend != "auto" or steps.has_nvidia_driver():
+            self.progress("checking vllm --version (loads PyTorch: up to a minute when cold)", CHECKING)
+            await self._step((str(programs / "vllm"), "--version"), timeout_s=CHECK_TIMEOUT_S)
+        else:
+            self.progress("no NVIDIA driver here: checking the packages without running vLLM", CHECKING)
+            await self._step((str(programs / "python"), "-c", steps.ASK_PACKAGES), timeout_s=CHECK_TIMEOUT_S)
         reported = version_in_output("\n".join(list(self.log.tail)[before:] or self.log.tail))
         if reported is None or not versions.satisfies(reported, f"=={self.version}"):
             raise self._failure(f"vllm --version says {reported or 'no version'}, not {self.version}")

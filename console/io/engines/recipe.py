@@ -19,6 +19,7 @@ from console.core.profile import EngineKind
 from console.io.engines.records import RECIPES, Recipe
 
 __all__ = [
+    "ASK_PACKAGES",
     "bootstrap_commands",
     "engine_name",
     "find_uv",
@@ -83,6 +84,10 @@ def install_argv(
     elif not env.get("UV_TORCH_BACKEND") and (recipe.torch_backend != "auto" or has_nvidia_driver()):
         argv += ["--torch-backend", recipe.torch_backend]
     return (*argv, f"{recipe.package}=={version}")
+
+
+ASK_PACKAGES = "import importlib.metadata as m, torch; print(m.version('vllm'))"
+"""For the engine's Python: prints vLLM's version if PyTorch can be loaded."""
 
 
 def has_nvidia_driver() -> bool:
