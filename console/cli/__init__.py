@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -10,21 +11,43 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (see `console.core.errors.ExitCode`)."""
-    from console.cli.parser import parse
+    from console.core.errors import ExitCode
 
-    arguments = parse(sys.argv[1:] if argv is None else list(argv))
-    from console.cli.output import Output, report
-    from console.core.errors import ConsoleError, ExitCode
-
-    output = Output(json=arguments.json)
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        return int(arguments.run(arguments, output))
-    except ConsoleError as error:
-        report(error, output)
-        return int(error.exit_code)
+        return int(_run(words))
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; the interpreter must not complain about it at exit.
-        sys.stdout = None
-        return int(ExitCode.OK)
+        return int(ExitCode.OK)  # whoever read our output has seen enough
+    finally:
+        _settle_streams()
+
+
+def _run(words: list[str]) -> int:
+    from console.cli.parser import parse
+
+    try:
+        arguments = parse(words)
+        from console.cli.output import Output
+
+        return int(arguments.run(arguments, Output(json=arguments.json)))
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        from console.cli.trouble import explain
+
+        return explain(error, json="--json" in words)
+
+
+def _settle_streams() -> None:
+    """Write what is left of the output. Where nobody takes it, the interpreter must not complain at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            handle = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(handle, stream.fileno())
+            os.close(handle)

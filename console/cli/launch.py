@@ -3,32 +3,48 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from typing import Any
 
-from console.cli.output import Output
-from console.client.api import InstallProgress, LaunchPlan
+from console.cli import tasks
+from console.cli.output import Output, Steps, is_terminal
+from console.client.api import LaunchPlan
 from console.client.backend import LocalBackend
 from console.core.errors import EngineError, ExitCode, UsageError
 
 __all__ = ["overrides_from", "run"]
 
+NEED_A_PROFILE = ("dry_run", "detach", "json", "set", "yes", "drain_timeout", "ready_timeout")
+ONLY_FOR_THE_UI = ("attach", "ascii", "no_mouse")
+
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Open the UI, or launch what `--profile` names."""
+    given = {**vars(arguments), "set": arguments.overrides}
     if arguments.profile is None:
+        for name in NEED_A_PROFILE:
+            if given[name] not in (None, False, []):
+                option = _option(name)
+                raise UsageError(f"{option} needs --profile", "", f"dsv4-console --profile NAME {option} …")
         return _open_ui(arguments)
+    for name in ONLY_FOR_THE_UI:
+        if given[name]:
+            raise UsageError(
+                f"{_option(name)} is for the terminal UI", "and --profile launches without it", "Leave one of them out."
+            )
     overrides = overrides_from(arguments.overrides)
-    for option, key in (("drain_timeout", "drain_timeout_s"), ("ready_timeout", "ready_timeout_s")):
-        value = getattr(arguments, option)
-        if value is not None:
-            overrides[f"supervise.{key}"] = value
-    return asyncio.run(_headless(arguments, overrides, output))
+    for name in ("drain_timeout", "ready_timeout"):
+        if given[name] is not None:
+            overrides[f"supervise.{name}_s"] = given[name]
+    return _headless(arguments, overrides, output)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def overrides_from(pairs: list[str]) -> dict[str, Any]:
-    """`--set KEY=VALUE` as a table.
+    """`--set KEY=VALUE` as a table; of the same key the last one counts.
 
     Raises:
         UsageError: one has no `=`.
@@ -43,52 +59,58 @@ def overrides_from(pairs: list[str]) -> dict[str, Any]:
 
 
 def _open_ui(arguments: argparse.Namespace) -> int:
-    for option in ("dry_run", "detach", "json", "overrides"):
-        if getattr(arguments, option):
-            name = {"overrides": "--set"}.get(option, f"--{option.replace('_', '-')}")
-            raise UsageError(f"{name} needs --profile", "", f"dsv4-console --profile NAME {name} …")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not is_terminal(sys.stdin, sys.stdout):
         raise UsageError(
             "The terminal UI needs a terminal",
             "stdin or stdout is not a TTY",
             "Use --profile NAME for a launch without UI, or `dsv4-console status`.",
         )
+    attach = None
+    if arguments.attach is not None:
+        from console.io import runs
+
+        attach = runs.find_run(arguments.attach)[1].id
     from console.tui.run import run_tui
 
     return run_tui(
         LocalBackend(arguments.engine),
-        attach_run=arguments.attach,
+        attach_run=attach,
         ascii_glyphs=arguments.ascii,
         mouse=not arguments.no_mouse,
     )
 
 
-async def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: Output) -> int:
-    from console.headless import Narrator, follow
-
+def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: Output) -> int:
     backend = LocalBackend(arguments.engine)
-    plan = await backend.plan(arguments.profile, overrides)
+    plan = tasks.run(backend.plan(arguments.profile, overrides))
     for warning in plan.warnings:
         output.say(f"note: {warning}")
     if arguments.dry_run:
         return _dry_run(plan, output)
     if plan.engine_name is None:
-        plan = await _install(backend, plan, arguments, output)
+        plan = _install(backend, plan, arguments, output)
+    return tasks.run(_launch(backend, plan, arguments, output))
+
+
+async def _launch(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output) -> ExitCode:
+    from console.headless import Narrator, follow
+
     session = await backend.launch(plan)
-    log_path = str(session.run_dir.log_path)
-    output.say(f"run {session.run.id}")
-    output.say(f"log {log_path}")
+    run = session.run
     narrator = Narrator(
-        session,
-        log_path,
+        run,
+        str(session.run_dir.log_path),
         say=output.say,
         emit=output.line if output.json else None,
         interval_s=arguments.status_interval,
     )
-    code = await follow(session, narrator, until_ready=arguments.detach, drain_timeout_s=arguments.drain_timeout)
-    if arguments.detach and code is ExitCode.OK and narrator.was_ready:
-        output.say("detached; see: dsv4-console status · stop it with: dsv4-console stop")
-    return code
+    return await follow(
+        session,
+        narrator,
+        attach=lambda: backend.attach(run.id),
+        until_ready=arguments.detach,
+        drain_timeout_s=arguments.drain_timeout,
+    )
 
 
 def _dry_run(plan: LaunchPlan, output: Output) -> int:
@@ -110,29 +132,17 @@ def _dry_run(plan: LaunchPlan, output: Output) -> int:
     return ExitCode.OK
 
 
-async def _install(
-    backend: LocalBackend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output
-) -> LaunchPlan:
+def _install(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output) -> LaunchPlan:
     """Install the missing engine where the operator agrees.
 
     Raises:
         EngineError: they do not, or nobody can be asked.
     """
-    missing = EngineError("No engine for this profile is installed", "", f"Run: {plan.install_offer}")
+    title, offer = "No engine for this profile is installed", plan.install_offer
     if not arguments.yes:
-        if arguments.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise EngineError(missing.title, "and nobody can be asked here", f"{missing.fix}, or add --yes")
-        output.say(f"No engine for this profile is installed. Run `{plan.install_offer}` now? [Y/n] ")
-        answer = await asyncio.to_thread(sys.stdin.readline)
-        if answer.strip().lower() not in {"", "y", "yes"}:
-            raise missing
-    last = ""
-
-    def progress(step: InstallProgress) -> None:
-        nonlocal last
-        if step.step != last:
-            last = step.step
-            share = "" if step.fraction is None else f"{step.fraction:4.0%} "
-            output.say(f"  {share}{step.step}")
-
-    return await backend.install_engine(plan, progress)
+        nobody = EngineError(title, "and nobody can be asked here", f"Run: {offer}, or add --yes")
+        if not output.ask(f"{title}. Run `{offer}` now?", default=True, otherwise=nobody):
+            raise EngineError(title, "", f"Run: {offer}")
+    output.say(f"installing: {offer}")
+    steps = Steps(output)
+    return tasks.run(backend.install_engine(plan, lambda done: steps(done.step, done.fraction)))

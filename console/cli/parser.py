@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from console import __version__
+from console.core.errors import UsageError
 
 __all__ = ["parse"]
 
@@ -13,24 +14,61 @@ PROG = "dsv4-console"
 
 EPILOG = """\
 exit codes: 0 done · 1 the server failed · 2 usage or profile · 3 engine, GPU, port or directory ·
-4 not ready in time · 5 nothing is running · 130 SIGINT · 143 SIGTERM
+4 not ready in time · 5 nothing is running · 70 a defect here · 130 SIGINT · 143 SIGTERM, SIGHUP
 
 Without a command it opens the console, or attaches to the server that is running.
 Files: profiles in $XDG_CONFIG_HOME/dsv4-console/profiles, engines in $XDG_DATA_HOME/dsv4-console/engines,
 runs and logs in $XDG_STATE_HOME/dsv4-console/runs."""
 
 
+LAUNCH = "launch.run"
+"""What runs where no command is named."""
+
+
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        # An option may not be shortened: `--dr` must never come to mean something else in a later version.
+        super().__init__(**options, allow_abbrev=False)
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n  → {self.prog} --help\n")
+        raise UsageError(message[:1].upper() + message[1:], "", f"See: {self.prog} --help")
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Read a command line; prints and exits for `--help`, `--version` and mistakes (exit code 2)."""
+    """Read a command line; prints and exits for `--help` and `--version`.
+
+    Raises:
+        UsageError: it cannot be understood.
+    """
     parser = build()
     arguments = parser.parse_args(argv)
+    if arguments.function != LAUNCH:
+        for option, attribute in _LAUNCH_ONLY.items():
+            if getattr(arguments, attribute) != parser.get_default(attribute):
+                raise UsageError(
+                    f"{option} stands before a command that it does not belong to",
+                    "it is an option of launching or of the UI",
+                    f"See: {PROG} --help, and --help after the command.",
+                )
     arguments.run = _resolve(arguments.function)
     return arguments
+
+
+_LAUNCH_ONLY = {
+    "--profile": "profile",
+    "--set": "overrides",
+    "--engine": "engine",
+    "--dry-run": "dry_run",
+    "--detach": "detach",
+    "--yes": "yes",
+    "--drain-timeout": "drain_timeout",
+    "--ready-timeout": "ready_timeout",
+    "--status-interval": "status_interval",
+    "--attach": "attach",
+    "--ascii": "ascii",
+    "--no-mouse": "no_mouse",
+}
+"""Options of the program itself; `--json` may stand anywhere."""
 
 
 def _resolve(function: str) -> object:
@@ -44,7 +82,10 @@ def _resolve(function: str) -> object:
 def build() -> argparse.ArgumentParser:
     """The whole grammar."""
     common = _Parser(add_help=False)
-    common.add_argument("--json", action="store_true", help="print JSON on stdout and nothing else there")
+    # Without a default of its own, so that `dsv4-console --json status` keeps what stood before the command.
+    common.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON on stdout and nothing else there"
+    )
     parser = _Parser(
         prog=PROG,
         description="Serve DeepSeek V4 with vLLM: pick a profile, launch, watch, chat.",
@@ -53,7 +94,7 @@ def build() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     _launch_options(parser)
-    parser.set_defaults(function="launch.run")
+    parser.set_defaults(function=LAUNCH)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     _profiles(commands, common)
     _engine(commands, common)
@@ -97,7 +138,7 @@ def _profiles(commands: argparse._SubParsersAction[_Parser], common: _Parser) ->
     verb.set_defaults(function="profiles.list_profiles")
     verb = verbs.add_parser("show", parents=[common], help="one profile, its command and whether it fits")
     verb.add_argument("name", metavar="NAME")
-    verb.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides")
+    verb.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="show_overrides")
     verb.set_defaults(function="profiles.show")
     verb = verbs.add_parser("check", parents=[common], help="read profiles strictly; all mistakes at once")
     verb.add_argument("paths", metavar="FILE_OR_NAME", nargs="*", help="default: all shipped and own profiles")
@@ -116,7 +157,7 @@ def _engine(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> N
     verb.set_defaults(function="engine.list_engines")
     verb = verbs.add_parser("remove", parents=[common], help="delete an installed engine")
     verb.add_argument("name", metavar="NAME")
-    verb.add_argument("--yes", action="store_true", help="do not ask")
+    verb.add_argument("--yes", action="store_true", dest="sure", help="do not ask")
     verb.set_defaults(function="engine.remove")
 
 
@@ -131,26 +172,36 @@ def _runs(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> Non
     verb.set_defaults(function="runs.logs")
     verb = commands.add_parser("stop", parents=[common], help="stop the server, after its requests")
     verb.add_argument("run_name", metavar="RUN", nargs="?")
-    verb.add_argument("--drain-timeout", metavar="S", type=_seconds, help="let requests finish for so long")
+    verb.add_argument(
+        "--drain-timeout", metavar="S", type=_seconds, dest="stop_drain_s", help="let requests finish for so long"
+    )
     verb.set_defaults(function="runs.stop")
     verb = commands.add_parser("chat", parents=[common], help="ask the served model")
     verb.add_argument("prompt", metavar="PROMPT", nargs="?", help="default: read it from stdin, or converse on a TTY")
     verb.add_argument("--run", metavar="RUN", dest="run_name")
     verb.add_argument("--system", metavar="TEXT", help="system prompt")
     verb.add_argument("--max-tokens", metavar="N", type=_count)
-    verb.add_argument("--temperature", metavar="T", type=float)
+    verb.add_argument("--temperature", metavar="T", type=_temperature)
     verb.set_defaults(function="chat.chat")
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 86_400:
-        raise argparse.ArgumentTypeError("seconds between 0 and 86400")
-    return value
+    return _number(text, float, 0, 86_400, "seconds from 0 to 86400")
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("a number from 1")
+    return int(_number(text, int, 1, 10**9, "a whole number from 1"))
+
+
+def _temperature(text: str) -> float:
+    return _number(text, float, 0, 10, "a number from 0 to 10")
+
+
+def _number(text: str, kind: type[float], least: float, most: float, allowed: str) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: {allowed}")
     return value

@@ -69,7 +69,7 @@ def show(arguments: argparse.Namespace, output: Output) -> int:
     backend = LocalBackend()
 
     async def gather() -> tuple[Any, Any]:
-        plan = await backend.plan(arguments.name, overrides_from(arguments.overrides))
+        plan = await backend.plan(arguments.name, overrides_from(arguments.show_overrides))
         entry = await backend.entry(arguments.name, plan.profile)
         return plan, entry
 

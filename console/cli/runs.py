@@ -6,16 +6,19 @@ import argparse
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from console.cli import tasks
 from console.cli.output import Output
 from console.client.backend import LocalBackend
 from console.client.session import connect
-from console.core.errors import ExitCode, NotRunningError
-from console.core.models import HintState, RunInfo, ServerState, Snapshot
+from console.core.errors import ExitCode, NotRunningError, ServerFailedError, UsageError
+from console.core.models import LIVE_STATES, HintState, RunInfo, ServerState, Snapshot
 from console.core.units import elapsed_text, latency_text, percent_text, rate_text, ratio_text
+from console.headless.narrator import set_options
 from console.io import runs
 from console.io.logtail import LogTail
 from console.io.runs import RunDir
@@ -24,49 +27,76 @@ from console.protocol import Pushed
 __all__ = ["logs", "status", "stop"]
 
 FOLLOW_PERIOD_S = 0.2
+ANSWER_TIMEOUT_S = 10.0
+LOST = "lost"
+"""State of a run that ended without anybody there to write down how: a killed machine, for example."""
+UNSUPERVISED = "unsupervised"
+"""State of a server that goes on without its supervisor."""
 
 
 def status(arguments: argparse.Namespace, output: Output) -> int:
     """What runs: state, figures and hints, or how the last run ended. Exit code 5 if nothing is running."""
     run, info = runs.find_run(arguments.run_name)
-    if not runs.is_supervised(info):
-        return _status_offline(run, info, output)
-    snapshot = asyncio.run(_one_snapshot(run))
-    output.data(_headline(info, snapshot))
-    for line in _figures(snapshot):
-        output.data(f"  {line}")
-    for hint in snapshot.hints:
-        if hint.state is HintState.FIRING:
-            output.data(f"  ▲ {hint.title}: {' '.join(hint.evidence)}")
-    output.document(_document(run, info, snapshot))
-    return ExitCode.OK
+    others = [other for other in _live() if other.id != info.id] if arguments.run_name is None else []
+    if runs.is_supervised(info):
+        snapshot = tasks.run(_one_snapshot(run))
+        output.data(_headline(info, snapshot))
+        for line in _figures(snapshot):
+            output.data(f"  {line}")
+        for hint in snapshot.hints:
+            if hint.state is HintState.FIRING:
+                output.data(f"  ▲ {hint.title}: {' '.join(hint.evidence)}")
+                if hint.change:
+                    output.data(f"    {set_options(hint.change)}")
+        document = _document(run, info, str(snapshot.status.state), snapshot)
+        code = ExitCode.NOT_RUNNING if snapshot.status.over else ExitCode.OK
+    else:
+        document, code = _offline(run, info, output)
+    for other in others:
+        output.data(f"  also: {other.id}  {other.state}  {other.url}")
+    output.document({**document, "others": [other.id for other in others]})
+    return code
 
 
 async def _one_snapshot(run: RunDir) -> Snapshot:
     session = await connect(run)
     try:
-        async for update in session.updates():
-            if isinstance(update, Pushed):
-                return update.snapshot
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async for update in session.updates():
+                if isinstance(update, Pushed):
+                    return update.snapshot
+        reason = "it went away while it was asked"
+    except TimeoutError:
+        reason = f"it said nothing for {ANSWER_TIMEOUT_S:.0f} s"
     finally:
         await session.close()
-    raise NotRunningError("The supervisor went away while it was asked", run.id)
+    raise NotRunningError("The supervisor does not answer", f"{run.id}: {reason}", "Try it again.")
 
 
-def _status_offline(run: RunDir, info: RunInfo, output: Output) -> int:
-    serving = runs.is_serving(info)
-    if serving:
+def _offline(run: RunDir, info: RunInfo, output: Output) -> tuple[dict[str, Any], ExitCode]:
+    """What the files of a run without a supervisor tell."""
+    if runs.is_serving(info):
         output.data(f"● {info.id}: the server runs (pid {info.server_pid}) but its supervisor is gone")
-        output.say("take it over with: dsv4-console")
+        output.data(f"  {info.url}")
+        output.say("Take it over with: dsv4-console. Or stop it with: dsv4-console stop")
+        return _document(run, info, UNSUPERVISED, None), ExitCode.OK
+    if info.state in LIVE_STATES:
+        output.data(f"○ {info.id}: was {info.state} when server and supervisor ended without a word (a reboot?)")
+        state = LOST
     else:
         output.data(f"○ {info.id}: {info.state}" + (f" – {info.reason}" if info.reason else ""))
-        output.data(f"  log {run.log_path}")
-    output.document(_document(run, info, None))
-    return ExitCode.OK if serving else ExitCode.NOT_RUNNING
+        state = info.state
+    output.data(f"  log {run.log_path}")
+    return _document(run, info, state, None), ExitCode.NOT_RUNNING
 
 
-def _document(run: RunDir, info: RunInfo, snapshot: Snapshot | None) -> dict[str, Any]:
+def _live() -> list[RunInfo]:
+    return [info for _, info in runs.list_runs() if runs.is_live(info)]
+
+
+def _document(run: RunDir, info: RunInfo, state: str, snapshot: Snapshot | None) -> dict[str, Any]:
     return {
+        "state": state,
         "run": msgspec.to_builtins(info),
         "supervised": runs.is_supervised(info),
         "serving": runs.is_serving(info),
@@ -80,6 +110,8 @@ def _headline(info: RunInfo, snapshot: Snapshot) -> str:
     parts = [f"● {str(state.state).upper()}", info.profile_name, info.model, f"vLLM {info.engine_version}"]
     if state.phase is not None:
         parts.append(f"{state.phase} {state.phase_detail}".strip())
+    if state.reason:
+        parts.append(f"({state.reason})")
     if state.started_s is not None:
         parts.append(elapsed_text(time.time() - state.started_s))
     parts.append(info.url)
@@ -105,22 +137,24 @@ def _figures(snapshot: Snapshot) -> list[str]:
 
 def logs(arguments: argparse.Namespace, output: Output) -> int:
     """Print the server's log, from its start or the last lines, and go on with `-f` until the run is over."""
-    run, _ = runs.find_run(arguments.run_name)
-    if not run.log_path.exists():
-        raise NotRunningError("There is no log yet", str(run.log_path))
+    run, info = runs.find_run(arguments.run_name)
+    live = runs.is_live(info)
+    if not run.log_path.exists() and not (live and arguments.follow):
+        raise NotRunningError("There is no log yet", str(run.log_path), "See: dsv4-console status")
     tail = LogTail(run.log_path)
     last: deque[tuple[int, str]] = deque(maxlen=arguments.lines)
-    while (page := tail.read()).lines:
-        numbered = enumerate(page.lines, page.first_line)
+    # What a live server has not ended yet is no line; after its end its last words count.
+    while (page := tail.read(flush=not live)).lines:
+        numbered = list(enumerate(page.lines, page.first_line))
         if arguments.lines is None:
-            _print_lines(list(numbered), output)
+            _print_lines(numbered, output)
         else:
             last.extend(numbered)
-    _print_lines(list(last), output)
+    _print_lines(last, output)
     while arguments.follow:
         live = runs.is_live(run.read_info())
         page = tail.read(flush=not live)
-        _print_lines(list(enumerate(page.lines, page.first_line)), output)
+        _print_lines(enumerate(page.lines, page.first_line), output)
         if not page.lines:
             if not live:
                 break
@@ -128,7 +162,7 @@ def logs(arguments: argparse.Namespace, output: Output) -> int:
     return ExitCode.OK
 
 
-def _print_lines(lines: list[tuple[int, str]], output: Output) -> None:
+def _print_lines(lines: Iterable[tuple[int, str]], output: Output) -> None:
     for number, text in lines:
         output.data(text)
         output.line({"line": number, "text": text})
@@ -139,29 +173,40 @@ def stop(arguments: argparse.Namespace, output: Output) -> int:
     run, info = runs.find_run(arguments.run_name)
     if not runs.is_live(info):
         raise NotRunningError("Nothing is running", f"{info.id}: {info.state} {info.reason}".strip())
-    final = asyncio.run(_stop(run, arguments.drain_timeout, output))
-    output.data(f"{info.id}: {final}")
-    output.document({"run": info.id, "state": str(final)})
-    return ExitCode.OK if final is ServerState.STOPPED else ExitCode.SERVER_FAILED
+    live = [other.id for other in _live()]
+    if len(live) > 1 and arguments.run_name != info.id:
+        raise UsageError("Several servers are running", "\n".join(live), f"Name one: dsv4-console stop {info.id}")
+    final, reason = tasks.run(_stop(run, arguments.stop_drain_s, output))
+    output.data(f"{info.id}: {final}" + (f" – {reason}" if reason else ""))
+    output.document({"run": info.id, "state": final, "reason": reason})
+    return ExitCode.OK if final == ServerState.STOPPED else ExitCode.SERVER_FAILED
 
 
-async def _stop(run: RunDir, drain_timeout_s: float | None, output: Output) -> ServerState:
+async def _stop(run: RunDir, drain_timeout_s: float | None, output: Output) -> tuple[str, str]:
+    """Stop a run. Returns its last state and the reason of it."""
     session = await LocalBackend().attach(run.id)
     said: int | None = None
-    state = ServerState.STOPPED
     try:
         await session.stop(drain_timeout_s)
+        output.say(f"stopping {run.id}")
         async for update in session.updates():
             if not isinstance(update, Pushed):
                 continue
             status = update.snapshot.status
-            state = status.state
-            if status.in_flight is not None and status.in_flight != said and status.in_flight > 0:
+            if status.in_flight and status.in_flight != said and status.state is ServerState.STOPPING:
                 said = status.in_flight
-                output.say(f"waiting for {said} requests in flight")
+                output.say(f"waiting for {said} {'request' if said == 1 else 'requests'} in flight")
             if status.over:
-                break
+                return str(status.state), status.reason
+    except asyncio.CancelledError:
+        output.say("no longer waiting; the stop goes on. See: dsv4-console status")
+        raise
     finally:
         await session.close()
+    # The supervisor ended before it could say so: its record counts.
     info = run.read_info()
-    return ServerState(info.state) if not runs.is_serving(info) else state
+    if runs.is_serving(info):
+        raise ServerFailedError(
+            "The supervisor went away before the server had ended", info.id, "Again: dsv4-console stop"
+        )
+    return (info.state, info.reason) if info.state not in LIVE_STATES else (LOST, "")

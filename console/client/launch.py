@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,6 +26,9 @@ from console.io.tinymodel import resolve_model
 __all__ = ["base_url", "check_port", "prepare_run", "start_supervisor"]
 
 SUPERVISOR_START_TIMEOUT_S = 20.0
+LOG_TAIL_CHARS = 2_000
+PORTS_TRIED = 100
+"""How far a free port is looked for, to propose it."""
 
 
 def base_url(profile: Profile) -> str:
@@ -48,13 +53,29 @@ def check_port(profile: Profile) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise HardwareError(
+                    f"Cannot listen on {host}:{port}",
+                    error.strerror or str(error),
+                    "Choose another address or port: --set serve.host=127.0.0.1 --set serve.port=8001",
+                ) from error
             holder = listener_of(port)
-            who = f"{holder[1]} (pid {holder[0]}) listens there" if holder else (error.strerror or str(error))
+            who = f"{holder[1]} (pid {holder[0]}) listens there" if holder else "by a process that this user cannot see"
             raise HardwareError(
-                f"Port {port} is taken" if holder else f"Cannot listen on {host}:{port}",
+                f"Port {port} is taken",
                 f"{host}:{port}: {who}",
-                "Stop it, or choose another port: --set serve.port=8001",
+                f"Stop it, or choose another port: --set serve.port={_next_free(host, port)}",
             ) from error
+
+
+def _next_free(host: str, port: int) -> int:
+    """A port that can be proposed: the next one that is free, or just the next one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in range(port + 1, min(port + PORTS_TRIED, 65_535)):
+        with socket.socket(family, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.bind((host, candidate))
+            return candidate
+    return port + 1 if port < 65_535 else 8000
 
 
 def prepare_run(name: str, profile: Profile, engine: Engine) -> RunDir:
@@ -74,7 +95,7 @@ def prepare_run(name: str, profile: Profile, engine: Engine) -> RunDir:
     spec = LaunchSpec(
         argv=command.argv,
         env=command.env,
-        cwd=str(Path.cwd()),
+        cwd=_working_directory(),
         url=base_url(profile),
         timing=Timing(
             ready_timeout_s=watch.ready_timeout_s,
@@ -106,6 +127,7 @@ def prepare_run(name: str, profile: Profile, engine: Engine) -> RunDir:
         run.write_launch(spec)
         run.write_info(info)
     except OSError as error:
+        shutil.rmtree(run.path, ignore_errors=True)
         raise StateError(
             "Cannot write the run directory",
             f"{run.path}: {error.strerror}",
@@ -114,37 +136,72 @@ def prepare_run(name: str, profile: Profile, engine: Engine) -> RunDir:
     return run
 
 
+def _working_directory() -> str:
+    """Where the server runs: here, as model paths may be relative, or at home if here was deleted."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return str(Path.home())
+
+
 async def start_supervisor(run: RunDir) -> SocketSession:
     """Start a supervisor for a run, in a session of its own, and open a session with it.
+
+    Cancelled meanwhile, it ends the supervisor again if that one was to start the server; one that was to take over
+    a running server is left to do so.
 
     Raises:
         StateError: it did not come up; the message has the end of its log.
     """
-    with run.supervisor_log_path.open("ab") as log:
-        # -P keeps the working directory off the module path: it is the operator's, with any names in it.
-        child = subprocess.Popen(  # noqa: ASYNC220 - it starts in a few milliseconds and must not be our child's child
-            [sys.executable, "-P", "-m", "console.supervisor", str(run.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + SUPERVISOR_START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        with contextlib.suppress(NotRunningError):
-            session = await connect(run)
-            _release(child)
-            return session
-        # One that ends at once with 0 found another at work, which will answer in a moment.
-        if child.poll() not in (None, 0):
-            break
-        await asyncio.sleep(0.03)
-    else:
-        child.kill()
-    tail = run.supervisor_log_path.read_text(encoding="utf-8", errors="replace")[-2_000:].strip()
+    launching = run.read_info().server_pid is None
+    child = _spawn(run)
+    try:
+        session = await _reach(run, child)
+    except asyncio.CancelledError:
+        if launching and child.poll() is None:
+            child.terminate()  # it stops what it has started
+        raise
+    finally:
+        _release(child)
+    if session is not None:
+        return session
+    tail = run.supervisor_log_path.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARS:].strip()
     raise StateError(
         "The supervisor did not come up", f"{run.supervisor_log_path}:\n{tail or '(empty)'}", "Report this defect."
     )
+
+
+def _spawn(run: RunDir) -> subprocess.Popen[bytes]:
+    try:
+        with run.supervisor_log_path.open("ab") as log:
+            # -P keeps the working directory off the module path: it is the operator's, with any names in it.
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", "console.supervisor", str(run.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise StateError(
+            "Cannot start a supervisor",
+            f"{error.filename or sys.executable}: {error.strerror}",
+            "Check disk and memory.",
+        ) from error
+
+
+async def _reach(run: RunDir, child: subprocess.Popen[bytes]) -> SocketSession | None:
+    """A session with the supervisor once it listens; `None` if it ended or did not come up in time."""
+    deadline = time.monotonic() + SUPERVISOR_START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(NotRunningError):
+            return await connect(run)
+        # One that ends at once with 0 found another at work, which will answer in a moment.
+        if child.poll() not in (None, 0):
+            return None
+        await asyncio.sleep(0.03)
+    child.kill()
+    return None
 
 
 def _release(child: subprocess.Popen[bytes]) -> None:

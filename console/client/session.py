@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import msgspec
 
@@ -38,13 +38,15 @@ __all__ = ["SocketSession", "chat_with", "connect"]
 REPLY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
 HISTORY_S = 3_600.0
+UPDATES_MAX = 10_000
+"""Updates that wait for a reader that does not come; beyond it the oldest go."""
 
 
 class _Inbox:
     """Updates that wait to be read. Of snapshots in a row only the newest is kept, so a slow reader costs nothing."""
 
     def __init__(self) -> None:
-        self._updates: deque[Update] = deque()
+        self._updates: deque[Update] = deque(maxlen=UPDATES_MAX)
         self._wake = asyncio.Event()
 
     def put(self, update: Update) -> None:
@@ -113,7 +115,7 @@ class SocketSession:
 
     def chat(self, messages: Sequence[ChatMessage], options: ChatOptions) -> AsyncIterator[ChatDelta]:
         """Stream an answer of the served model."""
-        return stream_chat(self._run.url, self._run.model, messages, options, api_key=os.environ.get("VLLM_API_KEY"))
+        return chat_with(self._run, messages, options)
 
     async def close(self) -> None:
         """Detach; the server goes on."""
@@ -168,7 +170,7 @@ class SocketSession:
                 self._run = run
 
 
-def chat_with(run: RunInfo, messages: Sequence[ChatMessage], options: ChatOptions) -> AsyncIterator[ChatDelta]:
+def chat_with(run: RunInfo, messages: Sequence[ChatMessage], options: ChatOptions) -> AsyncGenerator[ChatDelta, None]:
     """Stream an answer of a run's model. The key, where the server wants one, comes from `VLLM_API_KEY`."""
     return stream_chat(run.url, run.model, messages, options, api_key=os.environ.get("VLLM_API_KEY"))
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from console.core.errors import StateError
+from console.core.errors import StateError, UsageError
 from console.io import paths
 
 __all__ = ["Configuration", "read_configuration"]
+
+CONFIG_BYTES_MAX = 256 * 1024
+"""A longer file is no configuration."""
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,13 +29,41 @@ def read_configuration() -> Configuration:
     """Read `config.toml`; without one, everything is left open.
 
     Raises:
-        StateError: it cannot be read, or has a mistake.
+        StateError: it cannot be read.
+        UsageError: it has mistakes, all of which are in the message.
     """
     path = paths.config_dir() / "config.toml"
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Configuration)
+        with path.open("rb") as file:
+            data = file.read(CONFIG_BYTES_MAX + 1)
     except FileNotFoundError:
         return Configuration()
-    except (OSError, ValueError, msgspec.ValidationError) as error:
-        known = ", ".join(Configuration.__struct_fields__)
-        raise StateError("The configuration has a mistake", f"{path}: {error}", f"Known keys: {known}") from error
+    except OSError as error:
+        raise StateError("Cannot read the configuration", f"{path}: {error.strerror}", "Make it readable.") from error
+    if len(data) > CONFIG_BYTES_MAX:
+        raise _mistakes([f"{path}: longer than {CONFIG_BYTES_MAX // 1024} KiB"])
+    try:
+        table = tomllib.loads(data.decode("utf-8-sig"))
+    except ValueError as error:
+        raise _mistakes([f"{path}: {error}"]) from error
+    if wrong := [line for key, value in table.items() if (line := _wrong(path, key, value))]:
+        raise _mistakes(wrong)
+    return msgspec.convert(table, Configuration)
+
+
+def _wrong(path: Path, key: str, value: Any) -> str:
+    """What is wrong with one key; empty if nothing is."""
+    known = Configuration.__struct_fields__
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+        return f"{path}: {key}: no such key; nearest known key: {near[0]}"
+    try:
+        msgspec.convert({key: value}, Configuration)
+    except msgspec.ValidationError as error:
+        return f"{path}: {key}: found {value!r}; {str(error).partition(' - ')[0]}"
+    return ""
+
+
+def _mistakes(lines: list[str]) -> UsageError:
+    known = ", ".join(Configuration.__struct_fields__)
+    return UsageError("The configuration has a mistake", "\n".join(lines), f"Correct the file. Known keys: {known}")

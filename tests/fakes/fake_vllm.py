@@ -391,8 +391,18 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def authorized(self) -> bool:
+        """As vLLM: with `VLLM_API_KEY` set, everything below /v1 wants it. Answers 401 where it is not there."""
+        key = os.environ.get("VLLM_API_KEY")
+        if not key or not self.path.startswith("/v1") or self.headers.get("Authorization") == f"Bearer {key}":
+            return True
+        self.reply(401, '{"error":"Unauthorized"}')
+        return False
+
     def do_GET(self) -> None:
         engine = self.engine
+        if not self.authorized():
+            return
         if self.path == "/health":
             self.reply(503 if engine.unhealthy or engine.dead else 200, "")
         elif self.path == "/metrics" and engine.settings.metrics != "off":
@@ -412,6 +422,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         engine = self.engine
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        if not self.authorized():
+            return
         if self.path == "/fake":
             for name, value in body.items():
                 setattr(engine.settings if name in ("log_storm", "tokens_per_s") else engine, name, value)
