@@ -57,9 +57,7 @@ class Live(FakeSession):
 
         if self.begin == "start" and tick <= 14:
             phase = list(Phase)[(tick - 1) // 2]
-            status = loading(
-                phase, 10.0 * ((tick - 1) // 2) + tick, progress=(tick % 2) / 2, phase_detail="shard 3/46"
-            )
+            status = loading(phase, 10.0 * ((tick - 1) // 2) + tick, progress=(tick % 2) / 2, phase_detail="shard 3/46")
             return Pushed(snapshot=snapshot(seq=tick, time_s=NOW_S + tick, status=status, engine=None, hints=()))
         engine = replace(
             BUSY,
