@@ -8,8 +8,9 @@ from console.client.api import LaunchPlan
 from console.core.errors import ConsoleError
 from console.core.models import ServerState
 from console.core.profile import EngineKind
+from console.tui import fmt
 from console.tui.model import RunModel
-from console.tui.screens.dialogs import ChooseRun, Option, Question
+from console.tui.screens.dialogs import ChooseRun, Confirm, Dialog, Option, Question
 from console.tui.screens.install import InstallScreen
 
 if TYPE_CHECKING:
@@ -20,15 +21,23 @@ __all__ = ["attach", "launch", "quit_app", "restart", "stop"]
 CANCEL = Option("cancel", "c", "cancel")
 
 
+def _consequence(model: RunModel) -> str:
+    """What a stop would cost, in a sentence."""
+    status = model.snapshot.status if model.snapshot else None
+    if model.state in (ServerState.STARTING, ServerState.LOADING):
+        begin = (status.started_s if status else None) or model.run.created_s
+        return f"It is not ready yet: loading for {fmt.duration(model.now - begin)} is lost."
+    after = ": time to finish is given, then they are cut off." if model.busy else "."
+    return f"{_requests(model)}{after}"
+
+
 def _requests(model: RunModel) -> str:
-    """What a stop would interrupt, in a sentence."""
     busy = model.busy
     if busy is None:
-        return "It is not known whether requests are running."
+        return "It is not known whether requests are running"
     if busy == 0:
-        return "No request is running."
-    many = "1 request is" if busy == 1 else f"{busy} requests are"
-    return f"{many} running or waiting: time to finish is given, then they are cut off."
+        return "No request is running"
+    return f"{busy} request{'s are' if busy > 1 else ' is'} running or waiting"
 
 
 async def launch(app: ConsoleApp, name: str) -> None:
@@ -104,24 +113,30 @@ async def attach(app: ConsoleApp, run_id: str | None) -> None:
 
 async def stop(app: ConsoleApp, model: RunModel) -> None:
     """Ask and stop."""
-    name = model.run.profile_name
-    answer = await app.push_screen_wait(
-        Question(f"Stop {name}?", [_requests(model)], (Option("stop", "s", f"stop {name}"), CANCEL))
-    )
-    if answer == "stop":
+    if await _stop_agreed(app, model):
         await _accepted(app, model.session.stop())
+
+
+async def _stop_agreed(app: ConsoleApp, model: RunModel) -> bool:
+    name = model.run.profile_name
+    kept = "let it load" if model.state in (ServerState.STARTING, ServerState.LOADING) else "keep it running"
+    question = Confirm(f"Stop {name}?", [_consequence(model)], f"stop {name}", kept)
+    return await app.push_screen_wait(question) == "yes"
 
 
 async def restart(app: ConsoleApp, model: RunModel) -> None:
     """Ask and restart."""
     name = model.run.profile_name
-    sentences = (
-        [_requests(model), "It loads again from the start."] if model.live else ["It loads again from the start."]
-    )
-    answer = await app.push_screen_wait(
-        Question(f"Restart {name}?", sentences, (Option("restart", "r", f"restart {name}"), CANCEL))
-    )
-    if answer == "restart":
+    again = "It loads again from the start."
+    if model.live:
+        question: Dialog = Confirm(
+            f"Restart {name}?", [_consequence(model), again], f"restart {name}", "leave it as it is"
+        )
+    else:
+        question = Question(
+            f"Start {name} again?", [again], (Option("yes", "y", f"start {name}"), Option("no", "n", "not now"))
+        )
+    if await app.push_screen_wait(question) == "yes":
         await _accepted(app, model.session.restart())
 
 
@@ -147,12 +162,12 @@ async def quit_app(app: ConsoleApp) -> None:
     else:
         sentences = [
             f"{name} is {model.state} at {model.run.url}.",
-            _requests(model),
+            f"{_requests(model)}.",
             "Start dsv4-console again to come back to it.",
         ]
         options = (Option("leave", "l", "leave it running"), Option("stop", "s", "stop it, then leave"), CANCEL)
     answer = await app.push_screen_wait(Question("Leave the console?", sentences, options))
     if answer == "leave":
         app.exit(0)
-    elif answer == "stop":
+    elif answer == "stop" and await _stop_agreed(app, model):
         app.leave_when_over = await _accepted(app, model.session.stop())

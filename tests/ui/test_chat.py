@@ -18,7 +18,7 @@ from console.tui.log_lines import painted
 from console.tui.paint import cut, line, pad, wrap
 from console.tui.widgets.transcript import GrowingText
 from tests.fakes.backend import READY, RUN, attached, loading, snapshot
-from tests.ui.screen_text import grid, running, wait_for, wait_text
+from tests.ui.screen_text import grid, running, text, wait_for, wait_text
 
 HOSTILE = (
     "[/foo] [bold]x[/] \x1b[2J\x1b]0;title\x07 \x1b[31mred \r over \x00 \u202e rtl "
@@ -89,10 +89,15 @@ async def test_not_ready_keeps_the_message() -> None:
     async with running(backend) as pilot:
         await wait_text(pilot, "LOADING")
         await pilot.press("c")
-        await wait_text(pilot, "the chat opens once it is ready")
-        await pilot.press("i", *"early", "enter")
-        await wait_text(pilot, "early")
+        await wait_text(pilot, "LOADING weights 1m15s: you can write")
+        await pilot.press(*"restart quickly", "enter")
+        await wait_text(pilot, "restart quickly", "Not sent, and kept.")
         assert not session.asked
+        session.push(snapshot(seq=2))
+        await wait_for(pilot, lambda: "Not sent" not in text(pilot.app), "the notice goes")
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: session.asked, "sent")
+        assert session.asked[0][0].content == "restart quickly"
 
 
 async def test_newline_key() -> None:

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from console.client.api import Lost
 from console.core.errors import HardwareError, NotRunningError
-from console.core.models import Phase, ServerState
+from console.core.models import Phase, ServerState, ServerStatus
 from console.tui.actions import ACTIONS, SCOPES, bindings_for
 from console.tui.app import ConsoleApp
+from console.tui.screens import dialogs
 from console.tui.screens.dashboard import DashboardScreen
 from console.tui.screens.picker import PickerScreen
 from tests.fakes.backend import (
@@ -154,12 +155,33 @@ async def test_attach_run_by_name() -> None:
 
 
 async def test_panes_by_digit_and_letter() -> None:
-    steps = (("2", "following"), ("1", "GPU util"), ("l", "following"), ("c", "enter to write"), ("tab", "⏎ write"))
+    steps = (("2", "following"), ("1", "GPU util"), ("l", "following"), ("c", "enter sends it"), ("tab", "⏎ write"))
     async with running(STATES["busy"]()) as pilot:
         await wait_text(pilot, "GPU util")
-        for key, wanted in (*steps, ("o", "GPU util"), ("3", "enter to write")):
+        for key, wanted in (*steps, ("o", "GPU util"), ("3", "enter sends it")):
             await pilot.press(key)
             await wait_text(pilot, wanted)
+
+
+@pytest.mark.parametrize("status", [READY, loading(Phase.CONFIG), replace(READY, state=ServerState.CRASHED)])
+async def test_the_chat_opens_in_every_state_and_takes_what_is_typed(status: ServerStatus) -> None:
+    backend, session = attached(snapshot(status=status))
+    async with running(backend) as pilot:
+        await wait_text(pilot, status.state.upper())
+        await pilot.press("3", *"qsr y")
+        await wait_text(pilot, "qsr y", "^q quit")
+        assert isinstance(pilot.app.screen, DashboardScreen)
+        assert not session.stops
+
+
+async def test_keys_that_matter_are_never_pushed_out() -> None:
+    async with running(STATES["busy"]()) as pilot:
+        await wait_text(pilot, "READY")
+        for width in (80, 60):
+            await pilot.resize_terminal(width, 24)
+            for pane in "21":
+                await pilot.press(pane)
+                await wait_text(pilot, "s stop  q quit  ? help")
 
 
 async def test_help_names_every_key_of_the_pane() -> None:
@@ -209,6 +231,9 @@ async def test_quit_can_stop_first() -> None:
         await pilot.press("q")
         await wait_text(pilot, "stop it, then leave")
         await pilot.press("s")
+        await wait_text(pilot, "Stop flash-4xh200?")
+        assert not session.stops
+        await pilot.press("y")
         await wait_for(pilot, lambda: session.stops, "asked")
         session.push(snapshot(seq=2, status=replace(READY, state=ServerState.STOPPING, in_flight=3)))
         await wait_text(pilot, "3 requests in flight")
@@ -249,6 +274,36 @@ async def test_stop_names_the_requests() -> None:
         await pilot.press("s")
         await wait_text(pilot, "Stop flash-4xh200?")
         await pilot.press("enter")
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, DashboardScreen), "kept running")
+        assert not session.stops
+        await pilot.press("s")
+        await wait_text(pilot, "Stop flash-4xh200?")
+        await pilot.press("down", "enter")
+        await wait_for(pilot, lambda: session.stops == [None], "asked")
+
+
+@pytest.mark.parametrize("status", [READY, loading(Phase.WEIGHTS)], ids=lambda s: s.state)
+async def test_words_typed_into_the_wrong_pane_destroy_nothing(
+    status: ServerStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialogs, "CONFIRM_REST_S", 3600.0)
+    backend, session = attached(snapshot(status=status))
+    async with running(backend) as pilot:
+        await wait_text(pilot, status.state.upper())
+        for words in ("try\n", "sys", "very\n", "say it, sorry\n"):
+            await pilot.press(*("enter" if c == "\n" else c for c in words))
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, DashboardScreen), "no question is left")
+        assert not session.stops
+        assert not session.restarts
+
+
+async def test_stopping_a_start_names_what_is_lost() -> None:
+    backend, session = attached(snapshot(status=loading(Phase.WEIGHTS, 53.0), engine=None))
+    async with running(backend) as pilot:
+        await wait_text(pilot, "LOADING")
+        await pilot.press("s")
+        await wait_text(pilot, "loading for 53s is lost", "let it load   enter")
+        await pilot.press("y")
         await wait_for(pilot, lambda: session.stops == [None], "asked")
 
 
@@ -259,7 +314,7 @@ async def test_stop_when_idle_says_so_and_a_refusal_is_told() -> None:
         await wait_text(pilot, "READY")
         await pilot.press("s")
         await wait_text(pilot, "No request is running.")
-        await pilot.press("s")
+        await pilot.press("y")
         await wait_text(pilot, "✖ Nobody answers", "the supervisor is gone")
 
 
@@ -268,8 +323,8 @@ async def test_restart_asks() -> None:
     async with running(backend) as pilot:
         await wait_text(pilot, "READY")
         await pilot.press("r")
-        await wait_text(pilot, "Restart flash-4xh200?")
-        await pilot.press("enter")
+        await wait_text(pilot, "Restart flash-4xh200?", "73 requests are running or waiting")
+        await pilot.press("y")
         await wait_for(pilot, lambda: session.restarts == 1, "asked")
 
 

@@ -218,7 +218,7 @@ class DashboardScreen(Screen[None]):
         elif name == "chat":
             chat = self.query_one("#chat", ChatPane)
             chat.show(self.model)
-            (chat.prompt if self.model.state is ServerState.READY else chat.transcript).focus()
+            chat.prompt.focus()
         else:
             self.set_focus(None)
         self.call_after_refresh(self.refresh_run)

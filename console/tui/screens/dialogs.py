@@ -1,4 +1,7 @@
-"""Questions, messages and help over the screen below. Every choice has a letter; enter takes the marked one."""
+"""Questions, messages and help over the screen below. Every choice has a letter; enter takes the marked one.
+
+A question about something that cannot be undone is a `Confirm`: text that was meant for somewhere else never says yes.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.events import Key
 from textual.screen import ModalScreen
+from textual.timer import Timer
 
 from console.core.errors import ConsoleError
 from console.core.models import Hint, HintState
@@ -23,7 +27,21 @@ from console.tui.widgets.failure import change_text, value_text
 from console.tui.widgets.panel import Panel
 from console.tui.widgets.select_list import SelectList
 
-__all__ = ["ChooseRun", "Dialog", "Option", "Question", "help_dialog", "hint_dialog", "problem_dialog"]
+__all__ = [
+    "CONFIRM_REST_S",
+    "ChooseRun",
+    "Confirm",
+    "Dialog",
+    "Option",
+    "Question",
+    "help_dialog",
+    "hint_dialog",
+    "problem_dialog",
+]
+
+
+CONFIRM_REST_S = 0.3
+"""Longer than the gap between two letters of somebody who types, shorter than a wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +151,37 @@ class Question(Dialog):
 
     def __init__(self, title: str, sentences: Sequence[str], options: Sequence[Option]) -> None:
         super().__init__(title, [("text", (), sentence) for sentence in sentences], options)
+
+
+class Confirm(Dialog):
+    """A question before something that destroys. Gives `yes` or `no`; enter, escape and any other key mean no.
+
+    `y` counts once no other key follows it: the `y` of a word that was typed into the wrong pane does not.
+    """
+
+    def __init__(self, title: str, sentences: Sequence[str], yes: str, no: str) -> None:
+        options = (Option("no", "n", no), Option("yes", "y", yes))
+        super().__init__(title, [("text", (), sentence) for sentence in sentences], options)
+        self._resting: Timer | None = None
+
+    def on_key(self, event: Key) -> None:
+        """Only `y` alone, or enter on the marked yes, is a yes."""
+        event.prevent_default()
+        if self._resting is not None or (event.is_printable and event.character != "y"):
+            event.stop()
+            self.action_cancel()
+        elif event.character == "y":
+            event.stop()
+            self._resting = self.set_timer(CONFIRM_REST_S, self._agree)
+
+    def _agree(self) -> None:
+        self.dismiss("yes")
+
+    def action_cancel(self) -> None:
+        """Nothing happens."""
+        if self._resting is not None:
+            self._resting.stop()
+        self.dismiss("no")
 
 
 CLOSE = (Option("close", "q", "close"),)

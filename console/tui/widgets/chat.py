@@ -1,4 +1,8 @@
-"""Talk to the model: a transcript, an input, and one answer at a time that streams and can be stopped."""
+"""Talk to the model: a transcript, an input, and one answer at a time that streams and can be stopped.
+
+The input takes what is typed in every state of the server, so that a message never acts as keys; it says when it cannot
+be sent, and keeps it.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,16 @@ from console.tui import conversations
 from console.tui.actions import bindings_for
 from console.tui.conversations import Turn
 from console.tui.model import RunModel
+from console.tui.paint import Line, wrapped
+from console.tui.widgets.header import since_text, state_words
+from console.tui.widgets.panel import Panel
 from console.tui.widgets.transcript import Transcript
 
 __all__ = ["PAINT_PERIOD_S", "ChatPane", "Prompt"]
 
 PAINT_PERIOD_S = 0.1
 """A stream of a thousand pieces a second is painted ten times a second."""
+ANSWERING_STATES = frozenset({ServerState.READY, ServerState.UNHEALTHY})
 ANSWER_CHARS_MAX = 4_000_000
 """An answer is cut off here: far above any context length."""
 
@@ -65,6 +73,39 @@ class Prompt(TextArea):
         self.post_message(self.Left())
 
 
+def cannot_send(model: RunModel) -> str:
+    """Why no message can be sent now; empty if one can."""
+    if model.lost is not None:
+        return "The line to the supervisor is lost; a on the overview attaches again."
+    if model.state in ANSWERING_STATES:
+        return ""
+    if model.state in OVER_STATES:
+        return f"The server is {model.state}: nobody answers."
+    words = state_words(model.state, model.snapshot.status if model.snapshot else None)
+    return f"{' '.join(part for part in (words, since_text(model)) if part)}: you can write; it can be sent once READY."
+
+
+class ChatNotice(Panel):
+    """One line above the input: why a message cannot be sent now. Takes no room while one can."""
+
+    text = ""
+    sent = False
+
+    def show(self, text: str, sent: bool) -> None:
+        """Show this; `sent` says that a message was meant to go now."""
+        sent = bool(text) and (sent or self.sent)
+        if (text, sent) != (self.text, self.sent):
+            self.text, self.sent = text, sent
+            self.display = bool(text)
+            self.repaint()
+
+    def paint(self, width: int, height: int) -> list[Line]:
+        if not self.text:
+            return []
+        text = f"Not sent, and kept. {self.text}" if self.sent else self.text
+        return wrapped(text, width, "warn" if self.sent else "muted", (("○ ", "warn"),))
+
+
 class ChatPane(Vertical):
     """The tab `Chat`."""
 
@@ -79,6 +120,7 @@ class ChatPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Transcript(id="transcript")
+        yield ChatNotice(id="chat-notice")
         yield Prompt(
             id="prompt",
             compact=True,
@@ -110,6 +152,7 @@ class ChatPane(Vertical):
             self._loaded_run = model.run.id
             turns = [_cleaned(turn) for turn in conversations.read(model.run.id)]
             transcript.show(turns)
+        self.query_one("#chat-notice", ChatNotice).show(cannot_send(model), False)
         text = self._empty_text(model)
         if text != transcript.empty_text:
             transcript.empty_text = text
@@ -118,10 +161,8 @@ class ChatPane(Vertical):
     @staticmethod
     def _empty_text(model: RunModel) -> str:
         if model.state is ServerState.READY:
-            return f"{model.run.model} answers here. Press enter to write."
-        if model.state in OVER_STATES:
-            return "The server is not running."
-        return f"The server is {model.state}: the chat opens once it is ready."
+            return f"{model.run.model} answers here."
+        return ""
 
     def on_prompt_sent(self, event: Prompt.Sent) -> None:
         """Ask the model, if it can answer."""
@@ -129,9 +170,9 @@ class ChatPane(Vertical):
         model = self._model
         if model is None or self.transcript.streaming:
             return
-        if model.lost is not None or model.state not in (ServerState.READY, ServerState.UNHEALTHY):
-            word = "not reachable: the line to its supervisor is lost" if model.lost else model.state.value
-            self.app.notify(f"The server is {word}. Your message stays here.", severity="warning", markup=False)
+        trouble = cannot_send(model)
+        if trouble:
+            self.query_one("#chat-notice", ChatNotice).show(trouble, True)
             return
         self.prompt.clear()
         self.transcript.add(Turn(role="user", content=clean(event.text, keep_newlines=True), time_s=time.time()))

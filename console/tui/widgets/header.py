@@ -11,7 +11,7 @@ from console.tui.model import RunModel
 from console.tui.paint import BLANK, Line, Span, clip, line, line_width, spread, wrapped
 from console.tui.widgets.panel import Panel
 
-__all__ = ["TABS", "Banner", "Header", "TabBar", "header_line", "state_words"]
+__all__ = ["TABS", "Banner", "Header", "TabBar", "header_line", "since_text", "state_words"]
 
 TABS: tuple[tuple[str, str, str], ...] = (("overview", "1", "Overview"), ("logs", "2", "Logs"), ("chat", "3", "Chat"))
 
@@ -23,7 +23,8 @@ def state_words(state: ServerState, status: ServerStatus | None) -> str:
     return state.upper()
 
 
-def _clock(model: RunModel) -> str:
+def since_text(model: RunModel) -> str:
+    """How long it has been in what its state says: loading, serving, or over."""
     snapshot = model.snapshot
     if snapshot is None:
         return ""
@@ -42,7 +43,7 @@ def header_line(model: RunModel, width: int) -> Line:
     state = model.state
     status = model.snapshot.status if model.snapshot else None
     role = STATE_ROLES[state]
-    right: list[Span] = [(_clock(model), "text")]
+    right: list[Span] = [(since_text(model), "text")]
     if run.usd_per_hour is not None:
         right.append((f"  {fmt.money(run.usd_per_hour)}/h", "text"))
         if width >= 120 and run.created_s:

@@ -11,7 +11,7 @@ from console.tui.widgets.panel import Panel
 
 __all__ = ["KeyBar"]
 
-ALWAYS = ("quit", "help")
+ALWAYS = ("stop", "quit", "help")
 """Shown however narrow it gets."""
 UNTYPED = ("ctrl+", "f1")
 """Keys that are no text: the only ones of the outer scopes that work while one writes."""
