@@ -14,7 +14,7 @@ from console.core.errors import EngineError, ExitCode, UsageError
 
 __all__ = ["overrides_from", "run"]
 
-NEED_A_PROFILE = ("dry_run", "detach", "json", "set", "yes", "drain_timeout", "ready_timeout")
+NEED_A_PROFILE = ("dry_run", "detach", "set", "yes", "drain_timeout", "ready_timeout", "json")
 ONLY_FOR_THE_UI = ("attach", "ascii", "no_mouse")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -13,7 +14,6 @@ import msgspec
 
 from console.cli import tasks
 from console.cli.output import Output
-from console.client.backend import LocalBackend
 from console.client.session import connect
 from console.core.errors import ExitCode, NotRunningError, ServerFailedError, UsageError
 from console.core.models import LIVE_STATES, HintState, RunInfo, ServerState, Snapshot
@@ -141,7 +141,12 @@ def logs(arguments: argparse.Namespace, output: Output) -> int:
     live = runs.is_live(info)
     if not run.log_path.exists() and not (live and arguments.follow):
         raise NotRunningError("There is no log yet", str(run.log_path), "See: dsv4-console status")
-    tail = LogTail(run.log_path)
+    with contextlib.closing(LogTail(run.log_path)) as tail:
+        _print_log(tail, run, live, arguments, output)
+    return ExitCode.OK
+
+
+def _print_log(tail: LogTail, run: RunDir, live: bool, arguments: argparse.Namespace, output: Output) -> None:
     last: deque[tuple[int, str]] = deque(maxlen=arguments.lines)
     # What a live server has not ended yet is no line; after its end its last words count.
     while (page := tail.read(flush=not live)).lines:
@@ -159,7 +164,6 @@ def logs(arguments: argparse.Namespace, output: Output) -> int:
             if not live:
                 break
             time.sleep(FOLLOW_PERIOD_S)
-    return ExitCode.OK
 
 
 def _print_lines(lines: Iterable[tuple[int, str]], output: Output) -> None:
@@ -184,6 +188,8 @@ def stop(arguments: argparse.Namespace, output: Output) -> int:
 
 async def _stop(run: RunDir, drain_timeout_s: float | None, output: Output) -> tuple[str, str]:
     """Stop a run. Returns its last state and the reason of it."""
+    from console.client.backend import LocalBackend
+
     session = await LocalBackend().attach(run.id)
     said: int | None = None
     try:

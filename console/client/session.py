@@ -14,7 +14,6 @@ import msgspec
 from console.client.api import ChatDelta, ChatMessage, ChatOptions, LogReader, Lost, Update
 from console.core.errors import NotRunningError, UsageError
 from console.core.models import RunInfo
-from console.io.chat import stream_chat
 from console.io.logtail import LogTail
 from console.io.runs import RunDir
 from console.protocol import (
@@ -172,6 +171,9 @@ class SocketSession:
 
 def chat_with(run: RunInfo, messages: Sequence[ChatMessage], options: ChatOptions) -> AsyncGenerator[ChatDelta, None]:
     """Stream an answer of a run's model. The key, where the server wants one, comes from `VLLM_API_KEY`."""
+    # Half of the start-up time of a command that does not chat would be httpx.
+    from console.io.chat import stream_chat
+
     return stream_chat(run.url, run.model, messages, options, api_key=os.environ.get("VLLM_API_KEY"))
 
 

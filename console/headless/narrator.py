@@ -262,7 +262,16 @@ def set_options(changes: Iterable[ProfileChange]) -> str:
 def _value(value: Any) -> str:
     if value is None:
         return ""  # takes the setting out
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else _toml(value)
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML has it in one line, which is how `--set` reads it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _engine_figures(engine: EngineReading | None) -> list[str]:
