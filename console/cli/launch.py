@@ -8,8 +8,7 @@ import sys
 from typing import Any
 
 from console.cli.output import Output
-from console.client.api import InstallProgress, LaunchPlan
-from console.client.backend import LocalBackend
+from console.client.api import Backend, InstallProgress, LaunchPlan
 from console.core.errors import EngineError, ExitCode, UsageError
 
 __all__ = ["overrides_from", "run"]
@@ -53,10 +52,11 @@ def _open_ui(arguments: argparse.Namespace) -> int:
             "stdin or stdout is not a TTY",
             "Use --profile NAME for a launch without UI, or `dsv4-console status`.",
         )
+    from console.client.deferred import DeferredBackend
     from console.tui.run import run_tui
 
     return run_tui(
-        LocalBackend(arguments.engine),
+        DeferredBackend(arguments.engine),
         attach_run=arguments.attach,
         ascii_glyphs=arguments.ascii,
         mouse=not arguments.no_mouse,
@@ -64,6 +64,7 @@ def _open_ui(arguments: argparse.Namespace) -> int:
 
 
 async def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: Output) -> int:
+    from console.client.backend import LocalBackend
     from console.headless import Narrator, follow
 
     backend = LocalBackend(arguments.engine)
@@ -110,9 +111,7 @@ def _dry_run(plan: LaunchPlan, output: Output) -> int:
     return ExitCode.OK
 
 
-async def _install(
-    backend: LocalBackend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output
-) -> LaunchPlan:
+async def _install(backend: Backend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output) -> LaunchPlan:
     """Install the missing engine where the operator agrees.
 
     Raises:

@@ -7,14 +7,13 @@ import contextlib
 import itertools
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 import msgspec
 
 from console.client.api import ChatDelta, ChatMessage, ChatOptions, LogReader, Lost, Update
 from console.core.errors import NotRunningError, UsageError
 from console.core.models import RunInfo
-from console.io.chat import stream_chat
 from console.io.logtail import LogTail
 from console.io.runs import RunDir
 from console.protocol import (
@@ -113,7 +112,7 @@ class SocketSession:
 
     def chat(self, messages: Sequence[ChatMessage], options: ChatOptions) -> AsyncIterator[ChatDelta]:
         """Stream an answer of the served model."""
-        return stream_chat(self._run.url, self._run.model, messages, options, api_key=os.environ.get("VLLM_API_KEY"))
+        return chat_with(self._run, messages, options)
 
     async def close(self) -> None:
         """Detach; the server goes on."""
@@ -168,9 +167,22 @@ class SocketSession:
                 self._run = run
 
 
-def chat_with(run: RunInfo, messages: Sequence[ChatMessage], options: ChatOptions) -> AsyncIterator[ChatDelta]:
+async def chat_with(
+    run: RunInfo, messages: Sequence[ChatMessage], options: ChatOptions
+) -> AsyncGenerator[ChatDelta, None]:
     """Stream an answer of a run's model. The key, where the server wants one, comes from `VLLM_API_KEY`."""
-    return stream_chat(run.url, run.model, messages, options, api_key=os.environ.get("VLLM_API_KEY"))
+    stream_chat = await asyncio.to_thread(_load_chat)
+    answer = stream_chat(run.url, run.model, messages, options, api_key=os.environ.get("VLLM_API_KEY"))
+    async with contextlib.aclosing(answer) as deltas:
+        async for delta in deltas:
+            yield delta
+
+
+def _load_chat() -> Callable[..., AsyncGenerator[ChatDelta, None]]:
+    """httpx takes a third of a second to import: only those who chat pay for it, and never on the event loop."""
+    from console.io.chat import stream_chat
+
+    return stream_chat
 
 
 def _gone(reason: str) -> NotRunningError:
