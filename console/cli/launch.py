@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from console.cli import tasks
 from console.cli.output import Output, Steps, is_terminal
-from console.client.api import LaunchPlan
-from console.client.backend import LocalBackend
+from console.client.api import Backend, LaunchPlan
 from console.core.errors import EngineError, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from console.client.backend import LocalBackend
 
 __all__ = ["overrides_from", "run"]
 
@@ -70,10 +72,11 @@ def _open_ui(arguments: argparse.Namespace) -> int:
         from console.io import runs
 
         attach = runs.find_run(arguments.attach)[1].id
+    from console.client.deferred import DeferredBackend
     from console.tui.run import run_tui
 
     return run_tui(
-        LocalBackend(arguments.engine),
+        DeferredBackend(arguments.engine),
         attach_run=attach,
         ascii_glyphs=arguments.ascii,
         mouse=not arguments.no_mouse,
@@ -81,6 +84,8 @@ def _open_ui(arguments: argparse.Namespace) -> int:
 
 
 def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: Output) -> int:
+    from console.client.backend import LocalBackend
+
     backend = LocalBackend(arguments.engine)
     plan = tasks.run(backend.plan(arguments.profile, overrides))
     for warning in plan.warnings:
@@ -132,7 +137,7 @@ def _dry_run(plan: LaunchPlan, output: Output) -> int:
     return ExitCode.OK
 
 
-def _install(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output) -> LaunchPlan:
+def _install(backend: Backend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output) -> LaunchPlan:
     """Install the missing engine where the operator agrees.
 
     Raises:

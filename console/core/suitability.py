@@ -10,7 +10,6 @@ import msgspec
 from console.core.fit import GIB, GPU_MEMORY_GIB
 from console.core.models import GpuReading
 from console.core.profile import EngineKind, Evidence, Profile
-from console.core.profile_checks import COMPUTE_8, is_v4
 
 __all__ = ["Suitability", "order_key", "same_gpu", "suit"]
 
@@ -86,6 +85,9 @@ def _same_model(
 
 
 def _other_model(profile: Profile, gpus: Sequence[GpuReading], wanted: str) -> Suitability:
+    # Only here: whoever merely reads a verdict need not load the checks.
+    from console.core.profile_checks import COMPUTE_8, is_v4
+
     found = _found(gpus)
     if is_v4(profile) and all(any(same_gpu(old, reading.name or "") for old in COMPUTE_8) for reading in gpus):
         return Suitability(rank=3, text=f"needs {wanted}, found {found}: no DeepSeek V4 attention backend there")

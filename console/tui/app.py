@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from collections.abc import Callable
-from typing import ClassVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.style import Style
 from textual.app import App
@@ -15,18 +17,37 @@ from textual.worker import Worker, WorkerState
 
 from console.client.api import Backend, Lost, Session
 from console.core.errors import ConsoleError
-from console.tui import flows
 from console.tui.actions import bindings_for
-from console.tui.commands import Commands
 from console.tui.messages import SnapshotArrived
 from console.tui.model import RunModel
-from console.tui.screens.dashboard import DashboardScreen
-from console.tui.screens.dialogs import help_dialog, problem_dialog
 from console.tui.screens.picker import PickerScreen
 from console.tui.screens.too_small import HEIGHT_MIN, WIDTH_MIN, TooSmallScreen
 from console.tui.theme import THEME, role_styles
 
+if TYPE_CHECKING:
+    from console.tui.commands import Commands
+    from console.tui.screens.dashboard import DashboardScreen
+
 __all__ = ["ConsoleApp"]
+
+
+def _commands() -> type[Commands]:
+    from console.tui.commands import Commands
+
+    return Commands
+
+
+def _flows() -> Any:
+    """What comes after the first paint is loaded after it."""
+    from console.tui import flows
+
+    return flows
+
+
+def _load_dashboard() -> ModuleType:
+    from console.tui.screens import dashboard
+
+    return dashboard
 
 
 class ConsoleApp(App[int]):
@@ -43,7 +64,7 @@ class ConsoleApp(App[int]):
     TITLE = "dsv4-console"
     CSS_PATH: ClassVar = ["styles/base.tcss", "styles/picker.tcss", "styles/dashboard.tcss", "styles/dialogs.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = bindings_for("app")
-    COMMANDS: ClassVar = {Commands}
+    COMMANDS: ClassVar = {_commands}
     ENABLE_COMMAND_PALETTE = True
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-xwide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (23, "-medium"), (30, "-tall"), (44, "-xtall")]  # noqa: RUF012
@@ -88,12 +109,13 @@ class ConsoleApp(App[int]):
         self.set_class(self.ascii_glyphs, "-ascii")
         self._handle_signals()
         self.push_screen(PickerScreen(self._initial_profile))
-        self._flow(flows.attach(self, self._attach_run))
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self._flow(_flows().attach(self, self._attach_run))
 
     def _handle_signals(self) -> None:
         """Textual handles neither: without this the terminal is left in mouse mode on the alternate screen."""
-        import asyncio
-
         loop = asyncio.get_running_loop()
         for number, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
             try:
@@ -117,13 +139,16 @@ class ConsoleApp(App[int]):
 
     def show_problem(self, error: ConsoleError) -> None:
         """Show an error with its remedy."""
+        from console.tui.screens.dialogs import problem_dialog
+
         self.push_screen(problem_dialog(error))
 
     async def open_session(self, session: Session) -> None:
         """Show this run in place of the one before."""
         await self.close_session()
+        dashboard = await asyncio.to_thread(_load_dashboard)
         self.model = RunModel(session)
-        self._dashboard = DashboardScreen(self.model)
+        self._dashboard = dashboard.DashboardScreen(self.model)
         await self.push_screen(self._dashboard)
         self.run_worker(self._updates(self.model), group="updates", exclusive=True, exit_on_error=False)
 
@@ -159,26 +184,26 @@ class ConsoleApp(App[int]):
 
     def start_launch(self, name: str) -> None:
         """Launch this profile, after a question."""
-        self._flow(flows.launch(self, name))
+        self._flow(_flows().launch(self, name))
 
     def start_attach(self) -> None:
         """Attach to what runs."""
-        self._flow(flows.attach(self, None))
+        self._flow(_flows().attach(self, None))
 
     def start_reattach(self) -> None:
         """Attach to the same run again."""
         if self.model is not None:
-            self._flow(flows.attach(self, self.model.run.id))
+            self._flow(_flows().attach(self, self.model.run.id))
 
     def start_stop(self) -> None:
         """Stop the server on the screen, after a question."""
         if self.model is not None:
-            self._flow(flows.stop(self, self.model))
+            self._flow(_flows().stop(self, self.model))
 
     def start_restart(self) -> None:
         """Restart the server on the screen, after a question."""
         if self.model is not None:
-            self._flow(flows.restart(self, self.model))
+            self._flow(_flows().restart(self, self.model))
 
     def go_home(self) -> None:
         """Back to the profiles."""
@@ -186,12 +211,14 @@ class ConsoleApp(App[int]):
 
     async def action_quit(self) -> None:
         """Leave; asks what becomes of a live server."""
-        self._flow(flows.quit_app(self))
+        self._flow(_flows().quit_app(self))
 
     def action_help(self) -> None:
         """The keys that work here."""
         scopes = getattr(self.screen, "help_scopes", None)
         if scopes is not None:
+            from console.tui.screens.dialogs import help_dialog
+
             self.push_screen(help_dialog(scopes))
 
     def on_resize(self, event: Resize) -> None:

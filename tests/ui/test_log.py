@@ -62,6 +62,7 @@ async def test_follows_until_the_reader_goes_up_then_stays() -> None:
 async def test_scrolling_by_arrow_keeps_the_place() -> None:
     backend, session = attached(snapshot(), log=MANY)
     async with running(backend) as pilot:
+        await wait_text(pilot, "READY")
         await pilot.press("l")
         await wait_text(pilot, "line 1000 of the log")
         await pilot.press("up", "up", "up")
@@ -76,6 +77,7 @@ async def test_search() -> None:
     log = [*MANY, "needle [one", *MANY, "Needle two", *MANY]
     backend, _ = attached(snapshot(), log=log)
     async with running(backend) as pilot:
+        await wait_text(pilot, "READY")
         await pilot.press("l")
         await wait_text(pilot, "3,002 lines")
         await pilot.press("slash", *"needle", "enter")
@@ -91,6 +93,7 @@ async def test_search() -> None:
 async def test_raw_and_sideways() -> None:
     backend, _ = attached(snapshot(), log=["(APIServer pid=1) INFO 11-23 12:00:00 [x.py:1] " + "a" * 200 + "END"])
     async with running(backend) as pilot:
+        await wait_text(pilot, "READY")
         await pilot.press("l")
         await wait_text(pilot, "12:00:00 APIServer")
         await pilot.press("x")
@@ -102,6 +105,7 @@ async def test_raw_and_sideways() -> None:
 async def test_hundred_thousand_lines_open_quickly() -> None:
     backend, _ = attached(snapshot(), log=MANY * 100)
     async with running(backend) as pilot:
+        await wait_text(pilot, "READY")
         await pilot.press("l")
         await wait_text(pilot, "100,000 lines")
         view = pilot.app.screen.query_one("#log-view")

@@ -7,10 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 import console.tui
+from console.tui.paint import plain
+from console.tui.screens.picker import detail_lines, fit_text, machine_text
 from console.tui.theme import LOOKS
+from tests.fakes.backend import ENTRIES, NO_GPU, FakeBackend
 from tests.ui.screen_text import grid, running, text, wait_for, wait_text
 from tests.ui.states import STATES
 
@@ -122,3 +126,26 @@ def test_every_role_that_is_painted_has_a_look() -> None:
     used = set(re.findall(r'", "([a-z-]+)"\)', source)) & {*LOOKS, "fill-bad", "select-muted", "title"}
     assert used <= set(LOOKS)
     assert {"muted", "strong", "warn"} <= used
+
+
+def test_profiles_that_replace_a_shipped_one_are_marked_and_none_fits_on_foreign_hardware() -> None:
+    own = replace(ENTRIES[0], origin="user (replaces shipped)")
+    lines = [plain(row) for row in detail_lines(own, None, 78)]
+    assert "* user (replaces shipped)" in lines[0]
+    foreign = ENTRIES[2]
+    assert foreign.fit.verdict == "fits"
+    assert fit_text(foreign) == ("needs 8 × H100", "muted")
+    shown = [plain(row) for row in detail_lines(foreign, None, 78, NO_GPU)]
+    assert any("○ on 8 × H100, not here: fits" in row for row in shown)
+    assert any(row.startswith("Machine   no NVIDIA driver") for row in shown)
+
+
+async def test_the_mark_of_a_replaced_profile_is_in_the_list() -> None:
+    own = replace(ENTRIES[0], origin="user (replaces shipped)")
+    async with running(FakeBackend(entries=(own, *ENTRIES[1:]))) as pilot:
+        await wait_text(pilot, "flash-4xh200*", "flash-2xh200 ")
+
+
+def test_the_reason_for_no_gpu_is_short_in_the_header() -> None:
+    machine = replace(NO_GPU, gpu_error="No NVIDIA driver found: The library libnvidia-ml.so.1 is not installed")
+    assert machine_text(machine) == "no GPU: no NVIDIA driver found · 2 CPUs · 15 GiB RAM"

@@ -18,6 +18,7 @@ from console.protocol import RunInfo
 from console.tui import fmt
 from console.tui.actions import bindings_for
 from console.tui.paint import BLANK, Line, Span, clip, labelled, line, rule, spread, wrapped
+from console.tui.widgets.failure import home_short
 from console.tui.widgets.fit_bar import fit_lines, verdict
 from console.tui.widgets.key_bar import KeyBar
 from console.tui.widgets.panel import Panel
@@ -28,10 +29,17 @@ if TYPE_CHECKING:
 
 __all__ = ["PickerScreen", "detail_lines", "hardware_text", "machine_text"]
 
+NAME_WIDTH_MAX = 40
+WITH_PRECISION = 74
+"""From this width on the list says in which precision the weights are."""
 PLAN_DELAY_S = 0.15
 """A plan is asked for once the selection rests."""
 RANK_GLYPHS: dict[int, tuple[str, str]] = {0: ("●", "ok"), 1: ("▲", "warn"), 2: ("○", "muted"), 3: ("✖", "bad")}
+NOT_HERE = 3
+"""From this rank on the machine does not have what the profile needs."""
 BROKEN = "!"
+REPLACES = "replaces"
+"""In the origin of a user's profile that stands in for a shipped one."""
 
 
 @dataclass(slots=True)
@@ -63,7 +71,7 @@ def machine_text(machine: MachineInfo | None) -> str:
         names = sorted({g.name for g in machine.gpus if g.name}) or ["GPU"]
         parts.append(f"{len(machine.gpus)} × {' / '.join(names)}")
     else:
-        parts.append(f"no GPU{f' ({machine.gpu_error})' if machine.gpu_error else ''}")
+        parts.append("no GPU" + (f": {_short(machine.gpu_error)}" if machine.gpu_error else ""))
     if machine.cpu_count:
         parts.append(f"{machine.cpu_count} CPUs")
     if machine.memory_total_bytes:
@@ -71,6 +79,24 @@ def machine_text(machine: MachineInfo | None) -> str:
     if machine.driver_version:
         parts.append(f"driver {machine.driver_version}")
     return " · ".join(parts)
+
+
+def _short(reason: str) -> str:
+    """What comes before the explanation, to stand inside a line."""
+    words = reason.split(": ", maxsplit=1)[0].rstrip(".")
+    return words[:1].lower() + words[1:] if words[1:2].islower() else words
+
+
+def fit_text(entry: ProfileEntry) -> Span:
+    """Whether a launch here can work, in a few words: this machine's hardware first, then its memory."""
+    hardware = hardware_text(entry)
+    if entry.suitability.rank >= NOT_HERE:
+        return (f"needs {hardware}", "muted")
+    words, role = verdict(entry.fit)
+    if hardware == "CPU":
+        return ({"fits": "fits this machine", "does not fit": "needs more memory"}.get(words, "memory unknown"), role)
+    words = {"fits": "fits", "tight": "tight on", "does not fit": "too large for"}.get(words, "unknown on")
+    return (f"{words} {hardware}", role)
 
 
 def engine_text(plan: LaunchPlan | ConsoleError | None) -> tuple[str, str]:
@@ -84,15 +110,22 @@ def engine_text(plan: LaunchPlan | ConsoleError | None) -> tuple[str, str]:
     return (f"vLLM {plan.engine_version or '?'} ({plan.engine_name})", "text")
 
 
-def detail_lines(entry: ProfileEntry, plan: LaunchPlan | ConsoleError | None, width: int) -> list[Line]:
+def detail_lines(
+    entry: ProfileEntry, plan: LaunchPlan | ConsoleError | None, width: int, machine: MachineInfo | None = None
+) -> list[Line]:
     """All about one profile, what decides first."""
     about, model, cost = entry.profile.profile, entry.profile.model, entry.profile.cost
     glyph, role = RANK_GLYPHS.get(entry.suitability.rank, RANK_GLYPHS[2])
-    out: list[Line] = [spread(line((about.title, "strong")), line((entry.origin, "muted")), width)]
+    replaces = REPLACES in entry.origin
+    origin: Span = (f"* {entry.origin}", "accent") if replaces else (entry.origin, "muted")
+    out: list[Line] = [spread(line((about.title, "strong")), line(origin), width)]
     out += wrapped(entry.suitability.text, width, role if role != "muted" else "text", line((f"{glyph} ", role)))
     if about.use:
         out += wrapped(about.use, width, "text")
-    out += [BLANK, rule("Memory per GPU", width), *fit_lines(entry.fit, width), BLANK, rule("Launch", width)]
+    here = entry.suitability.rank < NOT_HERE
+    memory = "Memory of the host" if hardware_text(entry) == "CPU" else "Memory per GPU"
+    out += [BLANK, rule(memory, width), *fit_lines(entry.fit, width, hardware_text(entry), here)]
+    out += [BLANK, rule("Launch", width)]
     engine, engine_role = engine_text(plan)
     address = f"http://{entry.profile.serve.host}:{entry.profile.serve.port}"
     dollars = fmt.money(cost.usd_per_hour) + "/h" if cost.usd_per_hour is not None else ""
@@ -114,7 +147,8 @@ def detail_lines(entry: ProfileEntry, plan: LaunchPlan | ConsoleError | None, wi
         ("Evidence", about.evidence.value, "text"),
         ("Sources", "\n".join(about.sources), "muted"),
         ("Prefer", about.prefer or "", "accent"),
-        ("File", str(entry.path), "muted"),
+        ("File", home_short(entry.path), "muted"),
+        ("Machine", machine.gpu_error if machine and not here else "", "muted"),
     ]
     if about.description:
         out += wrapped(" ".join(about.description.split()), width)
@@ -138,7 +172,7 @@ class Detail(Panel):
         ):
             out = [
                 line(("✖ ", "bad"), (f"{problem.name} cannot be read", "strong")),
-                line((str(problem.path), "muted")),
+                line((home_short(problem.path), "muted")),
                 BLANK,
             ]
             for text in problem.errors:
@@ -147,7 +181,7 @@ class Detail(Panel):
         entry = catalogue.entries.get(self.selected)
         if entry is None:
             return []
-        return detail_lines(entry, catalogue.plans.get(self.selected), width)
+        return detail_lines(entry, catalogue.plans.get(self.selected), width, catalogue.machine)
 
 
 class Title(Panel):
@@ -202,7 +236,7 @@ class PickerScreen(Screen[None]):
         """Read the profiles."""
         self.query_one("#filter").display = False
         self.rows.focus()
-        self.action_reload()
+        self.call_after_refresh(self.action_reload)
 
     def on_screen_resume(self) -> None:
         """Another server may be running by now."""
@@ -257,7 +291,8 @@ class PickerScreen(Screen[None]):
 
     def _row(self, key: str, width: int, chosen: bool) -> Line:
         mark: Span = ("▸ " if chosen else "  ", "accent")
-        name_width = max(width - 42, 18)
+        precise = width >= WITH_PRECISION
+        name_width = min(max(width - (56 if precise else 36), 18), NAME_WIDTH_MAX)
         if key.startswith(BROKEN):
             problem = self.catalogue.problems[key.removeprefix(BROKEN)]
             count = len(problem.errors)
@@ -267,15 +302,15 @@ class PickerScreen(Screen[None]):
             )
         entry = self.catalogue.entries[key]
         glyph = RANK_GLYPHS.get(entry.suitability.rank, RANK_GLYPHS[2])
-        fit, role = verdict(entry.fit)
-        role = "muted" if entry.suitability.rank >= 3 and role == "ok" else role
+        fit, role = fit_text(entry)
+        name = clip(entry.name, name_width - 1) + ("*" if REPLACES in entry.origin else "")
         return line(
             mark,
             (f"{glyph[0]} ", glyph[1]),
-            (f"{clip(entry.name, name_width):<{name_width}}", "text"),
-            (f" {clip(hardware_text(entry), 10):<10}", "muted"),
+            (f"{name:<{name_width}}", "text"),
+            (f" {clip(fit, 21):<21}", role),
             (f" {entry.profile.profile.evidence.value:<11}", "muted"),
-            (f" {fit}", role),
+            (f" {clip(entry.profile.model.precision, max(width - name_width - 38, 0))}" if precise else "", "muted"),
         )
 
     def on_highlighted(self, event: Highlighted) -> None:

@@ -32,11 +32,17 @@ def _gib(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
 
 
-def fit_lines(fit: FitSummary, width: int) -> list[Line]:
-    """Bar, legend with numbers, and the basis of each figure."""
-    glyph, role = VERDICT_ROLES.get(fit.verdict, ("○", "muted"))
+def fit_lines(fit: FitSummary, width: int, hardware: str, here: bool) -> list[Line]:
+    """Bar, legend with numbers, and the basis of each figure.
+
+    Args:
+        hardware: what the verdict is about: `4 × H200`.
+        here: this machine has it; if not, the verdict is not about this machine and says so.
+    """
+    glyph, role = VERDICT_ROLES.get(fit.verdict, ("○", "muted")) if here else ("○", "muted")
     total = fit.total_gib_per_gpu
-    head: list[Span] = [(f"{glyph} {fit.verdict}", role)]
+    judged = f"{fit.verdict} on {hardware}" if here else f"on {hardware}, not here: {fit.verdict}"
+    head: list[Span] = [(f"{glyph} {judged}", role)]
     if fit.kv_tokens is not None:
         head.append((f"   KV cache holds {fmt.count(fit.kv_tokens)} tokens", "text"))
     if fit.kv_bytes_per_token is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from textual.events import Click, Mount
 from textual.screen import Screen
-from textual.widgets import Input, TextArea
 
 from console.tui.paint import Line, Span, line, line_width
 from console.tui.widgets.panel import Panel
@@ -33,13 +32,14 @@ class KeyBar(Panel):
             self.repaint()
 
     def paint(self, width: int, height: int) -> list[Line]:
-        typing = isinstance(self.screen.focused, (Input, TextArea))
+        focused = self.screen.focused
+        typing = focused is not None and focused.check_consume_key("a", "a")
         shown: dict[str, tuple[str, str, str]] = {}
         for key, active in self.screen.active_bindings.items():
             binding = active.binding
             if not binding.show or not active.enabled or binding.action in shown:
                 continue
-            if typing and active.node is not self.screen.focused:
+            if typing and active.node is not focused:
                 if not key.startswith(UNTYPED):
                     continue
                 label = key.replace("ctrl+", "^") if key.startswith("ctrl+") else key.upper()

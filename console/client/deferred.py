@@ -1,0 +1,74 @@
+"""The real backend, loaded when it is first asked for something: the screen paints before that.
+
+Separate, because importing `LocalBackend` costs as much as painting the first screen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from console.client.api import (
+    InstallProgress,
+    LaunchPlan,
+    MachineInfo,
+    ProfileEntry,
+    ProfileProblem,
+    Session,
+)
+from console.protocol import RunInfo
+
+if TYPE_CHECKING:
+    from console.client.backend import LocalBackend
+
+__all__ = ["DeferredBackend"]
+
+
+class DeferredBackend:
+    """A `Backend` that passes everything on to a `LocalBackend` (see there for what is raised)."""
+
+    def __init__(self, engine: str | None = None) -> None:
+        self._engine = engine
+        self._local: LocalBackend | None = None
+        self._loading = asyncio.Lock()
+
+    async def _backend(self) -> LocalBackend:
+        async with self._loading:
+            if self._local is None:
+                self._local = await asyncio.to_thread(_load, self._engine)
+        return self._local
+
+    async def machine(self) -> MachineInfo:
+        """What this machine has."""
+        return await (await self._backend()).machine()
+
+    async def profiles(self) -> tuple[tuple[ProfileEntry, ...], tuple[ProfileProblem, ...]]:
+        """Profiles, best suited first, and those that could not be read."""
+        return await (await self._backend()).profiles()
+
+    async def plan(self, name: str, overrides: Mapping[str, Any] | None = None) -> LaunchPlan:
+        """What a launch would do."""
+        return await (await self._backend()).plan(name, overrides)
+
+    async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
+        """Install a fitting engine and plan again."""
+        return await (await self._backend()).install_engine(plan, progress)
+
+    async def launch(self, plan: LaunchPlan) -> Session:
+        """Start a supervisor for this plan and attach to it."""
+        return await (await self._backend()).launch(plan)
+
+    async def runs(self) -> tuple[RunInfo, ...]:
+        """Runs whose supervisor or server is alive, newest first."""
+        return await (await self._backend()).runs()
+
+    async def attach(self, run_id: str) -> Session:
+        """Attach to a run."""
+        return await (await self._backend()).attach(run_id)
+
+
+def _load(engine: str | None) -> LocalBackend:
+    from console.client.backend import LocalBackend
+
+    return LocalBackend(engine)
