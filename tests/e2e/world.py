@@ -218,13 +218,13 @@ class Headless:
 
 
 @contextlib.contextmanager
-def load(url: str, clients: int, *, prompt_words: int = 20, max_tokens: int = 100) -> Iterator[list[int]]:
-    """Keep `clients` chat requests in flight. Yields the list that collects HTTP status codes."""
+def load(url: str, clients: int, *, prompt_words: int = 20, max_tokens: int = 100) -> Iterator[list[int | str]]:
+    """Keep `clients` chat requests in flight. Yields the list that collects HTTP status codes, and errors in words."""
     stop = threading.Event()
-    statuses: list[int] = []
+    statuses: list[int | str] = []
 
     def client(number: int) -> None:
-        with httpx.Client(base_url=url, timeout=60.0, trust_env=False) as http:
+        with httpx.Client(base_url=url, timeout=120.0, trust_env=False) as http:
             turn = 0
             while not stop.is_set():
                 turn += 1
@@ -237,8 +237,8 @@ def load(url: str, clients: int, *, prompt_words: int = 20, max_tokens: int = 10
                 }
                 try:
                     statuses.append(http.post("/v1/chat/completions", json=body).status_code)
-                except httpx.HTTPError:
-                    statuses.append(0)
+                except httpx.HTTPError as error:
+                    statuses.append(repr(error))
                     stop.wait(0.2)
 
     threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(clients)]
