@@ -38,8 +38,8 @@ def status(arguments: argparse.Namespace, output: Output) -> int:
     """What runs: state, figures and hints, or how the last run ended. Exit code 5 if nothing is running."""
     run, info = runs.find_run(arguments.run_name)
     others = [other for other in _live() if other.id != info.id] if arguments.run_name is None else []
-    if runs.is_supervised(info):
-        snapshot = tasks.run(_one_snapshot(run))
+    snapshot = tasks.run(_one_snapshot(run)) if runs.is_supervised(info) else None
+    if snapshot is not None and not snapshot.status.over:
         output.data(_headline(info, snapshot))
         for line in _figures(snapshot):
             output.data(f"  {line}")
@@ -49,9 +49,9 @@ def status(arguments: argparse.Namespace, output: Output) -> int:
                 if hint.change:
                     output.data(f"    {set_options(hint.change)}")
         document = _document(run, info, str(snapshot.status.state), snapshot)
-        code = ExitCode.NOT_RUNNING if snapshot.status.over else ExitCode.OK
+        code = ExitCode.OK
     else:
-        document, code = _offline(run, info, output)
+        document, code = _offline(run, run.read_info(), output)
     for other in others:
         output.data(f"  also: {other.id}  {other.state}  {other.url}")
     output.document({**document, "others": [other.id for other in others]})

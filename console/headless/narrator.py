@@ -223,13 +223,12 @@ class Narrator:
 
     def _figures(self, snapshot: Snapshot) -> None:
         now = self._clock()
-        if now < self._figures_next_s:
+        why = next((source.error for source in snapshot.sources if source.name == "metrics"), None)
+        # Without a reason for their absence the figures are about to come.
+        if now < self._figures_next_s or (snapshot.engine is None and not why):
             return
         self._figures_next_s = now + self._interval_s
-        parts = _engine_figures(snapshot.engine)
-        if snapshot.engine is None:
-            why = next((source.error for source in snapshot.sources if source.name == "metrics" and source.error), "")
-            parts = [f"no figures from the engine{': ' + why if why else ''}"]
+        parts = [f"no figures from the engine: {why}"] if snapshot.engine is None else _engine_figures(snapshot.engine)
         if snapshot.gpus:
             known = [gpu.util_percent for gpu in snapshot.gpus if gpu.util_percent is not None]
             parts.append(f"GPU {percent_text(sum(known) / len(known) if known else None)}")
@@ -274,9 +273,7 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _engine_figures(engine: EngineReading | None) -> list[str]:
-    if engine is None:
-        return []
+def _engine_figures(engine: EngineReading) -> list[str]:
     parts = [
         f"running {_count(engine.running)}",
         f"waiting {_count(engine.waiting)}",

@@ -217,7 +217,8 @@ def test_a_failure_is_cause_remedy_and_log() -> None:
     assert remedy.startswith("  remedy: Lower serve.max_model_len")
     assert remedy.endswith("Try: --set serve.max_model_len=348160")
     assert log == "  log:    /runs/r1/server.log"
-    assert stage.sent[0]["diagnosis"]["change"] == [{"key": "serve.max_model_len", "before": 1048576, "after": 348160}]
+    (change,) = stage.sent[0]["diagnosis"]["change"]
+    assert (change["before"], change["after"]) == (1_048_576, 348_160)
 
 
 def test_an_unknown_failure_quotes_the_log() -> None:
