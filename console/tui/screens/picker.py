@@ -95,7 +95,7 @@ def fit_text(entry: ProfileEntry) -> Span:
     words, role = verdict(entry.fit)
     if hardware == "CPU":
         return ({"fits": "fits this machine", "does not fit": "needs more memory"}.get(words, "memory unknown"), role)
-    words = {"fits": "fits", "tight": "tight on", "does not fit": "too large for"}.get(words, "unknown on")
+    words = {"fits": "fits", "tight": "tight on", "does not fit": "too big:"}.get(words, "unknown:")
     return (f"{words} {hardware}", role)
 
 
@@ -292,7 +292,7 @@ class PickerScreen(Screen[None]):
     def _row(self, key: str, width: int, chosen: bool) -> Line:
         mark: Span = ("▸ " if chosen else "  ", "accent")
         precise = width >= WITH_PRECISION
-        name_width = min(max(width - (56 if precise else 36), 18), NAME_WIDTH_MAX)
+        name_width = min(max(width - (53 if precise else 35), 18), NAME_WIDTH_MAX)
         if key.startswith(BROKEN):
             problem = self.catalogue.problems[key.removeprefix(BROKEN)]
             count = len(problem.errors)
@@ -308,9 +308,9 @@ class PickerScreen(Screen[None]):
             mark,
             (f"{glyph[0]} ", glyph[1]),
             (f"{name:<{name_width}}", "text"),
-            (f" {clip(fit, 21):<21}", role),
+            (f" {clip(fit, 18):<18}", role),
             (f" {entry.profile.profile.evidence.value:<11}", "muted"),
-            (f" {clip(entry.profile.model.precision, max(width - name_width - 38, 0))}" if precise else "", "muted"),
+            (f" {clip(entry.profile.model.precision, max(width - name_width - 36, 0))}" if precise else "", "muted"),
         )
 
     def on_highlighted(self, event: Highlighted) -> None:

@@ -41,7 +41,9 @@ def fit_lines(fit: FitSummary, width: int, hardware: str, here: bool) -> list[Li
     """
     glyph, role = VERDICT_ROLES.get(fit.verdict, ("○", "muted")) if here else ("○", "muted")
     total = fit.total_gib_per_gpu
+    host = hardware == "CPU"
     judged = f"{fit.verdict} on {hardware}" if here else f"on {hardware}, not here: {fit.verdict}"
+    judged = fit.verdict if host else judged
     head: list[Span] = [(f"{glyph} {judged}", role)]
     if fit.kv_tokens is not None:
         head.append((f"   KV cache holds {fmt.count(fit.kv_tokens)} tokens", "text"))
@@ -71,7 +73,7 @@ def fit_lines(fit: FitSummary, width: int, hardware: str, here: bool) -> list[Li
             left = total - used
             words = ("░", " free ") if left >= 0 else ("✖", " missing ")
             legend += [(words[0], "muted" if left >= 0 else "bad"), (words[1], "muted"), (_gib(abs(left)), "text")]
-            legend.append((f"  of {_gib(total)} GiB per GPU", "muted"))
+            legend.append((f"  of {_gib(total)} GiB{'' if host else ' per GPU'}", "muted"))
         out.append(line(*legend))
     for basis in fit.basis:
         out += wrapped(basis, width, "muted", (("· ", "faint"),))

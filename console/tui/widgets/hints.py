@@ -1,4 +1,4 @@
-"""What to do next: the selected hint like an engineer's sentence, and how many others there are."""
+"""What to do next: the selected hint like an engineer's sentence, others as there is room, and how many there are."""
 
 from __future__ import annotations
 
@@ -72,14 +72,20 @@ def _detail(hint: Hint, width: int, rows: int) -> list[Line]:
 
 
 def hint_lines(hints: list[Hint], selected: int, width: int, rows: int, focused: bool) -> list[Line]:
-    """At most `rows` lines: the selected hint with its details first of all, the titles of others as they fit."""
+    """At most `rows` lines: the selected hint with its details, then the titles of others, then their details too."""
     if not hints:
         return [line(("● ", "ok"), ("Nothing to change: no rule has anything to say.", "muted"))]
     selected = min(max(selected, 0), len(hints) - 1)
     others = len(hints) - 1
     wanted = len(_detail(hints[selected], width, 1000))
     titles = 1 + max(min(others, rows - 1 - wanted), 0)
-    detail = _detail(hints[selected], width, rows - titles)
+    details = {selected: _detail(hints[selected], width, rows - titles)}
+    spare = rows - titles - len(details[selected])
+    for i in range(len(hints) if titles == len(hints) else 0):
+        detail = _detail(hints[i], width, 1000)
+        if i != selected and len(detail) <= spare:
+            details[i] = detail
+            spare -= len(detail)
     first = min(max(selected - titles // 2, 0), len(hints) - titles)
     out: list[Line] = []
     for i in range(first, first + titles):
@@ -88,8 +94,7 @@ def hint_lines(hints: list[Hint], selected: int, width: int, rows: int, focused:
         if chosen and focused:
             row = select_row(pad(row, width))
         out.append(row)
-        if chosen:
-            out += detail
+        out += details.get(i, [])
     return out[:rows]
 
 
@@ -123,7 +128,7 @@ class Hints(Panel, can_focus=True):
             note = [(f"{self.selected + 1} of {len(hints)}", "muted")]
         title = f"Hints {firing}" if firing else "Hints"
         screen = self.app.size.height
-        rows = (height - 1) if height else (2 if screen < 24 else 3 if screen < 30 else 4 if screen < 40 else 8)
+        rows = (height - 1) if height else (2 if screen < 24 else 3 if screen < 30 else 4 if screen < 40 else 14)
         if not hints or not firing:
             rows = min(rows, max(len(hints), 1)) if height else 1
         if self.model is not None and self.model.snapshot is not None and self.model.snapshot.engine is None:
