@@ -40,7 +40,7 @@ TICK_S = 1.0
 LOADING_TICK_S = 0.25
 """While it comes up or goes down, phases and exits are looked at more often."""
 LINGER_S = 5.0
-"""After the end, time for front ends to read how it ended."""
+"""After an end that nobody asked for, time for front ends to come and read how it ended."""
 GONE_CHECK_S = 0.3
 GONE_CHECKS_BEFORE_KILL = 10
 """How often leftovers get time to end by themselves before they are killed."""
@@ -156,9 +156,10 @@ class Supervisor:
         if self._over_since_s is None:
             self._over_since_s = now
             self._tell()
-        if self._stop_asked and self._machine.status.state is ServerState.STOPPED:
-            return True
-        return self._door.client_count == 0 and now - self._over_since_s >= LINGER_S
+        if self._door.client_count:
+            return False  # whoever looks on may want to start it again
+        asked = self._stop_asked and self._machine.status.state is ServerState.STOPPED
+        return asked or now - self._over_since_s >= LINGER_S
 
     @staticmethod
     def _now() -> Now:

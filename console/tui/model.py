@@ -147,7 +147,9 @@ class RunModel:
             case Happened(event=event):
                 self.events.append(event)
             case Lost(reason=reason):
-                self.lost = reason or "the connection closed"
+                # A supervisor leaves when its work is done; only before that is its silence a loss.
+                if self.snapshot is None or not self.snapshot.status.over:
+                    self.lost = reason or "the connection closed"
 
     def _add(self, sample: Sample | Snapshot) -> None:
         for name, read in SERIES.items():

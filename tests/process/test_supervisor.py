@@ -83,6 +83,7 @@ class Started:
         return await self.until(lambda s: s.status.over and s.status.started_s is not None, "the end")
 
     async def close(self) -> None:
+        """Detach. May be called twice."""
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
@@ -163,6 +164,9 @@ async def test_a_whole_life(lab: Lab) -> None:
     end = await fake.over()
     assert end.status.state is ServerState.STOPPED
     assert end.status.exit_code == 0
+    await asyncio.sleep(1.5)
+    assert runs.is_supervised(fake.info), "it stays while somebody looks on"
+    await fake.close()
     async with asyncio.timeout(WAIT_S):
         while runs.is_supervised(fake.info):
             await asyncio.sleep(0.05)
