@@ -86,6 +86,8 @@ def _offline(run: RunDir, info: RunInfo, output: Output) -> tuple[dict[str, Any]
     else:
         output.data(f"○ {info.id}: {info.state}" + (f" – {info.reason}" if info.reason else ""))
         state = info.state
+    if info.diagnosis is not None:
+        output.data(f"  {info.diagnosis.title}. {info.diagnosis.remedy}".rstrip())
     output.data(f"  log {run.log_path}")
     return _document(run, info, state, None), ExitCode.NOT_RUNNING
 

@@ -337,6 +337,8 @@ class RunInfo(Data, frozen=True, kw_only=True):
     state: str = "starting"
     """Last known `ServerState`."""
     reason: str = ""
+    diagnosis: Diagnosis | None = None
+    """Why it failed, if it did."""
 
 
 class ChatMessage(Data, frozen=True, kw_only=True):

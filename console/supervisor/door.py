@@ -91,6 +91,7 @@ class Door:
         self._history = history
         self._handle = handle
         self._clients: set[_Client] = set()
+        self._newest: bytes | None = None
         self._server: asyncio.Server | None = None
 
     @property
@@ -128,11 +129,10 @@ class Door:
 
     def publish(self, snapshot: Snapshot) -> None:
         """Give every subscriber the newest snapshot."""
-        if any(client.subscribed for client in self._clients):
-            line = encode(Pushed(snapshot=snapshot))
-            for client in self._clients:
-                if client.subscribed:
-                    client.offer(line)
+        self._newest = encode(Pushed(snapshot=snapshot))
+        for client in self._clients:
+            if client.subscribed:
+                client.offer(self._newest)
 
     def announce(self, event: EventRecord) -> None:
         """Tell every subscriber that something happened."""
@@ -195,5 +195,7 @@ class Door:
                 client.send(Reply(id=message.id))
                 client.send(self._history(message.history_s))
                 client.subscribed = True
+                if self._newest is not None:
+                    client.offer(self._newest)
             else:
                 client.send(await self._handle(message))

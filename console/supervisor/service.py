@@ -181,7 +181,9 @@ class Supervisor:
         text = f"{before} → {status.state}" + (f": {status.reason}" if status.reason else "")
         self._event("state", text, _LEVELS.get(status.state, Level.INFO))
         self._records.write_info(
-            msgspec.structs.replace(self._records.info, state=str(status.state), reason=status.reason)
+            msgspec.structs.replace(
+                self._records.info, state=str(status.state), reason=status.reason, diagnosis=status.diagnosis
+            )
         )
         self._wake.set()
 

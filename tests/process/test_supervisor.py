@@ -217,6 +217,7 @@ async def test_a_failed_start_has_its_diagnosis(lab: Lab) -> None:
     assert diagnosis.line is not None
     line = fake.run.log_path.read_bytes().decode(errors="replace").split("\n")[diagnosis.line - 1]
     assert "out of memory" in line
+    assert fake.info.diagnosis == diagnosis
 
 
 async def test_an_unasked_exit_with_code_0_is_a_crash(lab: Lab) -> None:
