@@ -95,8 +95,9 @@ class InstallScreen(ModalScreen[LaunchPlan | ConsoleError | None]):
 
     def _progress(self, update: InstallProgress) -> None:
         steps = self.steps
-        if not steps.steps or steps.steps[-1] != update.step:
-            steps.steps = [*steps.steps, update.step][-STEPS_MAX:]
+        # A download tells its progress in words that change many times; it stays one step.
+        same = steps.steps and steps.steps[-1].partition(" ")[0] == update.step.partition(" ")[0]
+        steps.steps = [*(steps.steps[:-1] if same else steps.steps), update.step][-STEPS_MAX:]
         steps.fraction = update.fraction
         steps.repaint()
 
