@@ -28,7 +28,6 @@ from typing import Any
 HOME = Path("/tmp/dsv4")
 OUT = Path(__file__).parent.parent / "screenshots"
 NARROW, WIDE = (80, 24), (160, 50)
-PORT = 8000
 SETTINGS: dict[str, Any] = {"serve.max_num_seqs": 2}
 """So few slots that the load has to wait, and a hint says so."""
 CLIENTS = 16
@@ -41,6 +40,10 @@ LULL_S = (60.0, 70.0)
 FONTS = ("DejaVuSansMono.ttf", "NotoSansMono-Regular.ttf", "LiberationMono-Regular.ttf", "Menlo.ttc")
 FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts", "/Library/Fonts")
 FAMILIES = {"DejaVuSansMono": "DejaVu Sans Mono", "NotoSansMono": "Noto Sans Mono", "LiberationMono": "Liberation Mono"}
+PHASES_DONE = 2
+"""Of a start, when it is pictured."""
+FONT_PX = 21
+"""A little more than the export's own 20, so that block characters of neighbouring rows touch."""
 CELL_PX = 12
 FORBIDDEN = re.compile(r"/(?!tmp/dsv4)(work|root|home|tmp|Users)/|@font-face|cdn|proxy|index-url", re.I)
 """Nothing of the machine at hand and no foreign host may stand in a picture."""
@@ -64,24 +67,31 @@ class Camera:
         self.font = font
         stem = font.stem.split("-")[0]
         self.family = FAMILIES.get(stem, stem)
+        self._written: list[tuple[Path, int]] = []
         out.mkdir(parents=True, exist_ok=True)
 
     def shoot(self, app: Any, name: str) -> None:
-        """Write `name`, with the size of the terminal, as SVG and PNG."""
-        import resvg_py
-
+        """Write `name`, with the size of the terminal, as SVG."""
         width, height = app.size
         svg = re.sub(r"@font-face\s*\{.*?\}", "", app.export_screenshot(), flags=re.S)
-        svg = svg.replace("Fira Code", self.family)
+        svg = svg.replace("Fira Code", self.family).replace("font-size: 20px", f"font-size: {FONT_PX}px")
         wrong = FORBIDDEN.search(svg)
         if wrong:
             around = svg[max(wrong.start() - 80, 0) : wrong.end() + 80]
             raise SystemExit(f"{name}: {wrong.group()!r} must not be in a picture: {around}")
         path = self.out / f"{name}-{width}x{height}.svg"
         path.write_text(svg, encoding="utf-8")
-        png = resvg_py.svg_to_bytes(svg_string=svg, width=width * CELL_PX, font_files=[str(self.font)])
-        path.with_suffix(".png").write_bytes(bytes(png))
-        print(f"{path.name} and .png ({len(png) // 1024} KiB)")
+        self._written.append((path, width * CELL_PX))
+
+    def develop(self) -> None:
+        """Write the PNGs: not while a run is being watched, which drawing would hold up."""
+        import resvg_py
+
+        for path, width_px in self._written:
+            svg = path.read_text(encoding="utf-8")
+            png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=width_px, font_files=[str(self.font)]))
+            path.with_suffix(".png").write_bytes(png)
+            print(f"{path.name} and .png ({len(png) // 1024} KiB)")
 
 
 async def until(what: str, condition: Callable[[], object], limit_s: float) -> None:
@@ -102,7 +112,7 @@ async def take(camera: Camera) -> None:
     from tests.e2e.world import free_port, load
     from tests.ui.screen_text import text
 
-    port = PORT if port_is_free(PORT) else free_port()
+    port = free_port()
 
     class Backend(LocalBackend):
         """The real one, with the settings that `--set` would give."""
@@ -114,14 +124,20 @@ async def take(camera: Camera) -> None:
     app = ConsoleApp(Backend(), initial_profile="cpu-smoke")
     async with app.run_test(size=WIDE) as pilot:
 
-        async def shoot(name: str, *sizes: tuple[int, int]) -> None:
+        async def shoot(name: str, *sizes: tuple[int, int], when: Callable[[], object] = lambda: True) -> None:
             for size in sizes:
-                await pilot.resize_terminal(*size)
-                await asyncio.sleep(1.5)
+                if app.size != size:
+                    await pilot.resize_terminal(*size)
+                    await asyncio.sleep(1.5)
+                await until(f"what {name} is to show", when, HINT_S)
+                await pilot.pause()
                 camera.shoot(app, name)
 
         def state() -> ServerState | None:
             return app.model.state if app.model else None
+
+        def ready() -> bool:
+            return state() is ServerState.READY
 
         await until("the plan", lambda: "Engine    vLLM" in text(app), PLAN_S)
         await shoot("picker", WIDE, NARROW)
@@ -129,9 +145,11 @@ async def take(camera: Camera) -> None:
         await until("the question", lambda: "Launch cpu-smoke" in text(app), PLAN_S)
         await pilot.press("y")
         try:
-            await until("some phases", lambda: text(app).count("✓") >= 4 or state() is ServerState.READY, PHASES_S)
+            await until(
+                "some phases", lambda: text(app).count("✓") >= PHASES_DONE or state() is ServerState.READY, PHASES_S
+            )
             await shoot("loading", NARROW)
-            await until("ready", lambda: state() is ServerState.READY, READY_S)
+            await until("ready", ready, READY_S)
             url = app.model.run.url if app.model else ""
             begin = time.monotonic()
             await wave(begin, lambda clients: load(url, clients))
@@ -140,12 +158,16 @@ async def take(camera: Camera) -> None:
                 hints = app.model.snapshot.hints if app.model and app.model.snapshot else ()
                 return any(h.state is HintState.FIRING and h.change for h in hints)
 
+            def busy_with_hint() -> bool:
+                shown = text(app)
+                return raise_slots() and "max_num_seqs 2 →" in shown and "running 2/2" in shown
+
             with load(url, CLIENTS):
-                await until("a hint with a change", raise_slots, HINT_S)
                 await asyncio.sleep(max(begin + CHARTED_S - time.monotonic(), 0))
-                await shoot("dashboard", WIDE, NARROW)
+                await shoot("dashboard", WIDE, NARROW, when=busy_with_hint)
                 await pilot.press("l")
-                await shoot("log", NARROW)
+                await asyncio.sleep(1.0)
+                await shoot("log", NARROW, when=lambda: "Engine 000" in text(app))
             await pilot.press("c", *PROMPT, "enter")
             await until("an answer", lambda: "TTFT" in text(app) and "streaming" not in text(app), READY_S)
             await shoot("chat", NARROW)
@@ -160,14 +182,6 @@ async def wave(begin: float, load: Callable[[int], Any]) -> None:
     for clients, end_s in ((1, 25.0), (CLIENTS, LULL_S[0]), (1, LULL_S[1])):
         with load(clients):
             await asyncio.sleep(max(begin + end_s - time.monotonic(), 0))
-
-
-def port_is_free(port: int) -> bool:
-    """Nobody listens there."""
-    import socket
-
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def prepare(data_home: str | None) -> None:
@@ -198,6 +212,7 @@ def main() -> int:
     try:
         prepare(arguments.data_home)
         asyncio.run(take(camera))
+        camera.develop()
     finally:
         shutil.rmtree(HOME, ignore_errors=True)
     return 0

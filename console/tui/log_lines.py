@@ -29,7 +29,7 @@ def painted(text: str, raw: bool) -> Line:
     glyph, role = _LOOKS.get(parsed.level, (" ", "text"))
     head = (f"{glyph} ", role)
     if raw or not (parsed.proc or parsed.time):
-        return line(head, (text, role))
+        return line(head, (text if raw else parsed.message, role))
     clock = (parsed.time or "").split(" ")[-1][:8]
     process = (parsed.proc or "")[:PROCESS_WIDTH]
     return line(head, (f"{clock:<8} ", "muted"), (f"{process:<{PROCESS_WIDTH}} ", "muted"), (parsed.message, role))

@@ -121,6 +121,13 @@ async def test_launch_problem_is_told_with_its_remedy() -> None:
         await wait_for(pilot, lambda: isinstance(pilot.app.screen, PickerScreen), "back")
 
 
+async def test_what_is_typed_before_the_list_is_there_filters_nothing() -> None:
+    async with running(FakeBackend()) as pilot:
+        await pilot.press("y")
+        await wait_text(pilot, "flash-4xh200", "cpu-smoke")
+        assert pilot.app.focused.id == "profiles"
+
+
 async def test_filter() -> None:
     async with running(FakeBackend()) as pilot:
         await wait_text(pilot, "flash-4xh200")

@@ -137,6 +137,7 @@ class DashboardScreen(Screen[None]):
                 for other in set(STAGES.values()):
                     self.set_class(other == stage, other)
                 self.refresh_bindings()
+            self.set_class(not (model.snapshot and model.snapshot.gpus), "-gpuless")
             self.query_one("#header", Header).show(model)
             self.query_one("#tabs", TabBar).show(model, self.active)
             self.query_one("#banner", Banner).show(self._banner_text())

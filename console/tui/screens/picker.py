@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PickerScreen", "detail_lines", "hardware_text", "machine_text"]
 
-NAME_WIDTH_MAX = 40
+NAME_WIDTH_MIN = 25
 WITH_PRECISION = 74
 """From this width on the list says in which precision the weights are."""
 PLAN_DELAY_S = 0.15
@@ -215,6 +215,7 @@ class PickerScreen(Screen[None]):
     """Profiles at the left or above, the selected one beside or below."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings_for("picker")
+    AUTO_FOCUS = "#profiles"
     help_scopes = ("picker", "list", "app")
 
     def __init__(self, initial: str | None = None) -> None:
@@ -234,8 +235,6 @@ class PickerScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Read the profiles."""
-        self.query_one("#filter").display = False
-        self.rows.focus()
         self.call_after_refresh(self.action_reload)
 
     def on_screen_resume(self) -> None:
@@ -292,7 +291,8 @@ class PickerScreen(Screen[None]):
     def _row(self, key: str, width: int, chosen: bool) -> Line:
         mark: Span = ("▸ " if chosen else "  ", "accent")
         precise = width >= WITH_PRECISION
-        name_width = min(max(width - (53 if precise else 35), 18), NAME_WIDTH_MAX)
+        longest = max((len(name) for name in self.catalogue.entries), default=0) + 2
+        name_width = min(max(width - (53 if precise else 35), 18), max(longest, NAME_WIDTH_MIN))
         if key.startswith(BROKEN):
             problem = self.catalogue.problems[key.removeprefix(BROKEN)]
             count = len(problem.errors)

@@ -20,6 +20,10 @@ from console.tui.widgets.panel import Panel
 __all__ = ["Hints", "HintsExplain", "hint_lines", "ordered"]
 
 
+ROWS_WITHOUT_GPUS = 2
+"""The table of GPUs leaves its room."""
+
+
 class HintsExplain(Message):
     """The operator wants all of this hint."""
 
@@ -129,6 +133,8 @@ class Hints(Panel, can_focus=True):
         title = f"Hints {firing}" if firing else "Hints"
         screen = self.app.size.height
         rows = (height - 1) if height else (2 if screen < 24 else 3 if screen < 30 else 4 if screen < 40 else 14)
+        if self.model is not None and not (self.model.snapshot and self.model.snapshot.gpus):
+            rows += 0 if height else ROWS_WITHOUT_GPUS
         if not hints or not firing:
             rows = min(rows, max(len(hints), 1)) if height else 1
         if self.model is not None and self.model.snapshot is not None and self.model.snapshot.engine is None:

@@ -57,7 +57,9 @@ class GrowingText:
         self._code_open = False
 
     def add(self, piece: str, width: int) -> None:
-        """Append; only the line that is still open is wrapped again."""
+        """Append; only the line that is still open is wrapped again. Blanks before the first word are left out."""
+        if not self.lines:
+            piece = piece.lstrip()
         *closed, self._open = (self._open + piece).split("\n")
         del self.lines[self._open_at :]
         for text in closed:
