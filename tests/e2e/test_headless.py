@@ -29,6 +29,17 @@ def firing(document: Any) -> dict[str, Any]:
     return {hint["id"]: hint for hint in hints if hint.get("state", "firing") == "firing"}
 
 
+def busy_readings(world: World, running: int) -> list[dict[str, Any]]:
+    """Engine figures of the samples so far in which so many requests run and others wait."""
+    (samples,) = world.runs.glob("*/samples.jsonl")
+    engines = [json.loads(line).get("engine") for line in samples.read_text(encoding="utf-8").splitlines()]
+    return [
+        engine
+        for engine in engines
+        if engine and engine.get("running", 0) >= running and engine.get("waiting", 0) and engine.get("ttft")
+    ]
+
+
 def raising(key: str, world: World) -> Callable[[], Any]:
     """A hint that proposes to raise a setting."""
 
@@ -109,12 +120,11 @@ def test_requests_in_flight_are_drained_and_a_hint_to_raise_the_cap_appears(worl
         change = hint["change"][0]
         assert change["before"] == 2
         assert change["after"] >= 4
-        engine = wait_for(
-            "both slots busy and a queue",
-            lambda: (e := world.status()["snapshot"]["engine"])["running"] == 2 and e["waiting"] > 0 and e,
-        )
-        assert engine["generation_tokens_per_s"] > 0
-        assert engine["ttft"]["p50_s"] > 0
+        # With three busy processes on two cores most scrapes fall between bursts, so all samples of the load count.
+        readings = wait_for("both slots busy and a queue", lambda: busy_readings(world, running=2), 60.0)
+        assert max(reading["running"] for reading in readings) == 2
+        assert any(reading["generation_tokens_per_s"] > 0 for reading in readings)
+        assert any(reading["ttft"]["p50_s"] > 0 for reading in readings)
     assert set(statuses) == {200}
     wait_for("the hint to go once the load is gone", lambda: not raising("serve.max_num_seqs", world)(), 90.0)
 
