@@ -224,7 +224,9 @@ def load(url: str, clients: int, *, prompt_words: int = 20, max_tokens: int = 10
     statuses: list[int | str] = []
 
     def client(number: int) -> None:
-        with httpx.Client(base_url=url, timeout=120.0, trust_env=False) as http:
+        # A connection per request: uvicorn closes idle ones after 5 s, which on a starved machine meets the next request.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(base_url=url, timeout=120.0, trust_env=False, limits=limits) as http:
             turn = 0
             while not stop.is_set():
                 turn += 1
