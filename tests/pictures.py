@@ -31,6 +31,7 @@ NARROW, WIDE = (80, 24), (160, 50)
 SETTINGS: dict[str, Any] = {"serve.max_num_seqs": 2}
 """So few slots that the load has to wait, and a hint says so."""
 CLIENTS = 16
+ANSWER_TOKENS = 400
 PROMPT = "Write a haiku about KV caches."
 PLAN_S, PHASES_S, READY_S, HINT_S, STOP_S = 120.0, 120.0, 300.0, 300.0, 60.0
 CHARTED_S = 150.0
@@ -130,7 +131,6 @@ async def take(camera: Camera) -> None:
                     await pilot.resize_terminal(*size)
                     await asyncio.sleep(1.5)
                 await until(f"what {name} is to show", when, HINT_S)
-                await pilot.pause()
                 camera.shoot(app, name)
 
         def state() -> ServerState | None:
@@ -152,7 +152,7 @@ async def take(camera: Camera) -> None:
             await until("ready", ready, READY_S)
             url = app.model.run.url if app.model else ""
             begin = time.monotonic()
-            await wave(begin, lambda clients: load(url, clients))
+            await wave(begin, lambda clients: load(url, clients, max_tokens=ANSWER_TOKENS))
 
             def raise_slots() -> bool:
                 hints = app.model.snapshot.hints if app.model and app.model.snapshot else ()
@@ -162,7 +162,7 @@ async def take(camera: Camera) -> None:
                 shown = text(app)
                 return raise_slots() and "max_num_seqs 2 →" in shown and "running 2/2" in shown
 
-            with load(url, CLIENTS):
+            with load(url, CLIENTS, max_tokens=ANSWER_TOKENS):
                 await asyncio.sleep(max(begin + CHARTED_S - time.monotonic(), 0))
                 await shoot("dashboard", WIDE, NARROW, when=busy_with_hint)
                 await pilot.press("l")

@@ -181,6 +181,15 @@ async def test_the_chat_opens_in_every_state_and_takes_what_is_typed(status: Ser
         assert not session.stops
 
 
+async def test_keys_come_with_what_they_act_on() -> None:
+    backend, session = attached(snapshot(hints=()))
+    async with running(backend) as pilot:
+        await wait_text(pilot, "READY", "s stop")
+        assert "h hints" not in text(pilot.app)
+        session.push(snapshot(seq=2))
+        await wait_text(pilot, "h hints")
+
+
 async def test_keys_that_matter_are_never_pushed_out() -> None:
     async with running(STATES["busy"]()) as pilot:
         await wait_text(pilot, "READY")

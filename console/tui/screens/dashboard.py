@@ -66,6 +66,7 @@ class DashboardScreen(Screen[None]):
         super().__init__()
         self.model = model
         self.active = "overview"
+        self._hinted = False
 
     def compose(self) -> ComposeResult:
         yield Header(id="header")
@@ -138,6 +139,10 @@ class DashboardScreen(Screen[None]):
                     self.set_class(other == stage, other)
                 self.refresh_bindings()
             self.set_class(not (model.snapshot and model.snapshot.gpus), "-gpuless")
+            hinted = bool(model.snapshot and model.snapshot.hints)
+            if hinted is not self._hinted:
+                self._hinted = hinted
+                self.refresh_bindings()
             self.query_one("#header", Header).show(model)
             self.query_one("#tabs", TabBar).show(model, self.active)
             self.query_one("#banner", Banner).show(self._banner_text())

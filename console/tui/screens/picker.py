@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PickerScreen", "detail_lines", "hardware_text", "machine_text"]
 
-NAME_WIDTH_MIN = 25
+NAME_WIDTH_MIN = 24
 WITH_PRECISION = 74
 """From this width on the list says in which precision the weights are."""
 PLAN_DELAY_S = 0.15
@@ -127,7 +127,8 @@ def detail_lines(
     out += [BLANK, rule(memory, width), *fit_lines(entry.fit, width, hardware_text(entry), here)]
     out += [BLANK, rule("Launch", width)]
     engine, engine_role = engine_text(plan)
-    address = f"http://{entry.profile.serve.host}:{entry.profile.serve.port}"
+    serve = plan.profile.serve if isinstance(plan, LaunchPlan) else entry.profile.serve
+    address = f"http://{serve.host}:{serve.port}"
     dollars = fmt.money(cost.usd_per_hour) + "/h" if cost.usd_per_hour is not None else ""
     source = " ".join(part for part in (cost.source, cost.date) if part)
     rows: list[tuple[str, str, str]] = [
@@ -292,7 +293,7 @@ class PickerScreen(Screen[None]):
         mark: Span = ("▸ " if chosen else "  ", "accent")
         precise = width >= WITH_PRECISION
         longest = max((len(name) for name in self.catalogue.entries), default=0) + 2
-        name_width = min(max(width - (53 if precise else 35), 18), max(longest, NAME_WIDTH_MIN))
+        name_width = min(max(width - (54 if precise else 35), 18), max(longest, NAME_WIDTH_MIN))
         if key.startswith(BROKEN):
             problem = self.catalogue.problems[key.removeprefix(BROKEN)]
             count = len(problem.errors)
