@@ -127,6 +127,9 @@ async def _stop_agreed(app: ConsoleApp, model: RunModel) -> bool:
 async def restart(app: ConsoleApp, model: RunModel) -> None:
     """Ask and restart."""
     name = model.run.profile_name
+    if model.ended:
+        await launch(app, name)
+        return
     again = "It loads again from the start."
     if model.live:
         question: Dialog = Confirm(

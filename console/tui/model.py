@@ -82,6 +82,8 @@ class RunModel:
         self.series: dict[str, deque[Point]] = {name: deque(maxlen=POINTS_MAX) for name in SERIES}
         self.events: deque[EventRecord] = deque(maxlen=EVENTS_MAX)
         self.lost: str | None = None
+        self.ended = False
+        """The run is over and so is its supervisor: there is nobody left to ask."""
         self.log = LogBuffer(session.log())
 
     @property
@@ -146,6 +148,8 @@ class RunModel:
                 self._add(snapshot)
             case Happened(event=event):
                 self.events.append(event)
+            case Lost() if not self.live:
+                self.ended = True
             case Lost(reason=reason):
                 # A supervisor leaves when its work is done; only before that is its silence a loss.
                 if self.snapshot is None or not self.snapshot.status.over:

@@ -367,6 +367,21 @@ async def test_lost_then_attached_again() -> None:
         await wait_text(pilot, "● READY")
 
 
+async def test_a_supervisor_that_ends_with_its_run_is_not_lost_and_the_profile_can_be_launched_again() -> None:
+    over = snapshot(status=replace(READY, state=ServerState.STOPPED), engine=None)
+    backend, session = attached(over, Lost(reason="closed"))
+    async with running(backend) as pilot:
+        await wait_for(pilot, lambda: pilot.app.model and pilot.app.model.ended, "ended")
+        await wait_text(pilot, "■ STOPPED", "r start again")
+        assert "LOST" not in text(pilot.app)
+        await pilot.press("r")
+        await wait_text(pilot, "Launch flash-4xh200")
+        await pilot.press("enter")
+        await wait_text(pilot, "STARTING")
+        assert len(backend.launched) == 1
+        assert not session.restarts
+
+
 async def test_failure_jumps_to_its_line() -> None:
     async with running(STATES["failed"]()) as pilot:
         await wait_text(pilot, "e shows it")

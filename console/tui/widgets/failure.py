@@ -61,13 +61,11 @@ class Failure(Panel):
         state = status.state
         log = home_short(runs_dir() / model.run.id / "server.log")
         exit_text = _exit_text(status.exit_code)
+        after = ("Next", "r start again · p profiles · q quit", "text")
         if state is ServerState.STOPPED:
             head = status.reason or "The server was stopped."
             out = [rule("Stopped", width, line((exit_text, "muted"))), line(("■ ", "muted"), (head, "strong"))]
-            return [
-                *out,
-                *labelled((("Next", "p profiles · r start again · q quit", "text"), ("File", log, "muted")), width, 8),
-            ]
+            return [*out, *labelled((after, ("File", log, "muted")), width, 8)]
         found = status.diagnosis
         title = found.title if found else status.reason or "The server ended without saying why"
         where = "while starting" if state is ServerState.FAILED else "after it was ready"
@@ -82,5 +80,5 @@ class Failure(Panel):
             rows.append(("Remedy", found.remedy, "ok"))
             rows.append(("Change", change_text(found.change), "accent"))
             rows.append(("Log", f"line {found.line:,}; e shows it" if found.line else "", "text"))
-        rows.append(("File", log, "muted"))
+        rows += [after, ("File", log, "muted")]
         return [*out, *labelled(rows, width, 8)]
