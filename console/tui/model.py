@@ -149,11 +149,10 @@ class RunModel:
             case Happened(event=event):
                 self.events.append(event)
             case Lost() if not self.live:
+                # A supervisor leaves when its work is done; only before that is its silence a loss.
                 self.ended = True
             case Lost(reason=reason):
-                # A supervisor leaves when its work is done; only before that is its silence a loss.
-                if self.snapshot is None or not self.snapshot.status.over:
-                    self.lost = reason or "the connection closed"
+                self.lost = reason or "the connection closed"
 
     def _add(self, sample: Sample | Snapshot) -> None:
         for name, read in SERIES.items():

@@ -224,7 +224,7 @@ def load(url: str, clients: int, *, prompt_words: int = 20, max_tokens: int = 10
     statuses: list[int | str] = []
 
     def client(number: int) -> None:
-        # A connection per request: uvicorn closes idle ones after 5 s, which on a starved machine meets the next request.
+        # A connection per request: uvicorn closes idle ones after 5 s, on a starved machine just as one is used again.
         limits = httpx.Limits(max_keepalive_connections=0)
         with httpx.Client(base_url=url, timeout=120.0, trust_env=False, limits=limits) as http:
             turn = 0
