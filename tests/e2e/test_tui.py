@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.terminal import Terminal
 from tests.e2e.world import World, load, wait_for
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_pick_launch_chat_load_leave_attach_stop(world: World, terminals: list[T
     first.see("Launch cpu-smoke on 127.0.0.1")
     first.keys("Enter")
     first.see("read the configuration")
-    first.see("READY", 180.0)
+    first.see("READY", 300.0)
     assert healthy(world)
 
     first.keys("3")
@@ -99,7 +99,7 @@ def test_pick_launch_chat_load_leave_attach_stop(world: World, terminals: list[T
     second.keys("s")
     second.see("Stop")
     second.keys("y")
-    second.see("STOPPED", 90.0)
+    second.see("STOPPED", 120.0)
     assert not world.engine_processes()
     second.keys("q")
     second.see("exit=0")

@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 import psutil
 
-READY_TIMEOUT_S = 180.0
-STOP_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 300.0
+STOP_TIMEOUT_S = 90.0
 
 
 def free_port() -> int:
