@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,16 @@ OUT = Path(__file__).parent.parent / "screenshots"
 NARROW, WIDE = (80, 24), (160, 50)
 SETTINGS: dict[str, Any] = {"serve.max_num_seqs": 2}
 """So few slots that the load has to wait, and a hint says so."""
+LOAD = """
+import sys, time
+from tests.e2e.world import load
+with load(sys.argv[1], int(sys.argv[2]), max_tokens=int(sys.argv[3])):
+    time.sleep(3600)
+"""
 CLIENTS = 16
 ANSWER_TOKENS = 400
 PROMPT = "Write a haiku about KV caches."
-PLAN_S, PHASES_S, READY_S, HINT_S, STOP_S = 120.0, 120.0, 300.0, 300.0, 60.0
+PLAN_S, PHASES_S, READY_S, HINT_S, STOP_S = 120.0, 300.0, 300.0, 300.0, 60.0
 CHARTED_S = 150.0
 """Time under load before the dashboard is pictured: enough of a curve to see."""
 LULL_S = (60.0, 70.0)
@@ -110,7 +117,7 @@ async def take(camera: Camera) -> None:
     from console.client.backend import LocalBackend
     from console.core.models import HintState, ServerState
     from console.tui.app import ConsoleApp
-    from tests.e2e.world import free_port, load
+    from tests.e2e.world import free_port
     from tests.ui.screen_text import text
 
     port = free_port()
@@ -152,7 +159,7 @@ async def take(camera: Camera) -> None:
             await until("ready", ready, READY_S)
             url = app.model.run.url if app.model else ""
             begin = time.monotonic()
-            await wave(begin, lambda clients: load(url, clients, max_tokens=ANSWER_TOKENS))
+            await wave(begin, lambda clients: load(url, clients))
 
             def raise_slots() -> bool:
                 hints = app.model.snapshot.hints if app.model and app.model.snapshot else ()
@@ -162,7 +169,7 @@ async def take(camera: Camera) -> None:
                 shown = text(app)
                 return raise_slots() and "max_num_seqs 2 →" in shown and "running 2/2" in shown
 
-            with load(url, CLIENTS, max_tokens=ANSWER_TOKENS):
+            with load(url, CLIENTS):
                 await asyncio.sleep(max(begin + CHARTED_S - time.monotonic(), 0))
                 await shoot("dashboard", WIDE, NARROW, when=busy_with_hint)
                 await pilot.press("l")
@@ -175,6 +182,17 @@ async def take(camera: Camera) -> None:
             if app.model is not None and app.model.live:
                 await app.model.session.stop(0.0)
             await until("stopped", lambda: state() in (None, ServerState.STOPPED), STOP_S)
+
+
+@contextlib.contextmanager
+def load(url: str, clients: int) -> Iterator[None]:
+    """Keep so many requests in flight, from a process of its own: the console that is pictured has its own to do."""
+    child = subprocess.Popen([sys.executable, "-c", LOAD, url, str(clients), str(ANSWER_TOKENS)], cwd=OUT.parent)
+    try:
+        yield
+    finally:
+        child.kill()
+        child.wait()
 
 
 async def wave(begin: float, load: Callable[[int], Any]) -> None:
