@@ -24,6 +24,7 @@ __all__ = [
     "process_start_s",
     "reap_session",
     "send_signal",
+    "session_listens",
     "session_members",
     "spawn_server",
 ]
@@ -124,6 +125,21 @@ def session_members(session_id: int) -> tuple[int, ...]:
 def kill_session(session_id: int) -> tuple[int, ...]:
     """SIGKILL every process of a session, whatever group it moved to. Returns whom it reached."""
     return tuple(pid for pid in session_members(session_id) if send_signal(pid, signal.SIGKILL))
+
+
+def session_listens(session_id: int, port: int) -> bool | None:
+    """Whether a process of the session listens on a TCP port; `None` where that cannot be seen."""
+    seen = False
+    for pid in session_members(session_id):
+        try:
+            connections = psutil.Process(pid).net_connections(kind="tcp")
+        except psutil.Error:
+            continue
+        seen = True
+        for connection in connections:
+            if connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", None) == port:
+                return True
+    return False if seen else None
 
 
 def listener_of(port: int) -> tuple[int, str] | None:

@@ -80,6 +80,7 @@ class Supervisor:
         self._stop_asked = False
         self._said_sources: dict[str, str] = {}
         self._said_lost = 0
+        self._said_foreign = False
 
     async def run(self) -> None:
         """Serve until the end. Returns when the server is gone and nobody looks on any more."""
@@ -244,7 +245,18 @@ class Supervisor:
         self._wake.set()
 
     def _on_health(self, ok: bool, _status: int | None, error: str) -> None:
+        if ok and self._machine.status.state in {ServerState.STARTING, ServerState.LOADING} and self._foreign():
+            return
         self._feed(lifecycle.HealthOk() if ok else lifecycle.HealthBad(error))
+
+    def _foreign(self) -> bool:
+        """Whether another program answered: two vLLM can share a port, since they bind it with SO_REUSEPORT."""
+        port = self._spec.profile.serve.port
+        foreign = self._engine is not None and process.session_listens(self._engine.pid, port) is False
+        if foreign and not self._said_foreign:
+            self._said_foreign = True
+            self._note(f"another program answers on port {port}; waiting for this server to listen there", Level.WARN)
+        return foreign
 
     def _read_log(self, *, last: bool = False) -> None:
         for update in self._log.read(last=last):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -20,7 +21,15 @@ from console.client.session import SocketSession
 from console.core.errors import NotRunningError
 from console.core.lifecycle import Timing
 from console.core.models import Phase, RunInfo, ServerState, Snapshot
-from console.core.profile import EngineKind, EngineSection, ModelSection, Profile, ProfileSection, RestartPolicy
+from console.core.profile import (
+    EngineKind,
+    EngineSection,
+    ModelSection,
+    Profile,
+    ProfileSection,
+    RestartPolicy,
+    ServeSection,
+)
 from console.io import process, runs
 from console.io.runs import LaunchSpec, RunDir
 from console.protocol import Happened, Pushed
@@ -99,12 +108,18 @@ class Lab:
         self._sessions: set[int] = set()
         self.runs: list[RunDir] = []
 
-    async def start(self, timing: Timing | None = None, executable: str | None = None, **fake: object) -> Started:
+    async def start(
+        self,
+        timing: Timing | None = None,
+        executable: str | None = None,
+        port: int | None = None,
+        **fake: object,
+    ) -> Started:
         for name, value in fake.items():
             self._monkeypatch.setenv(f"FAKE_VLLM_{name.upper()}", str(value))
         run = runs.create_run("fake")
         self.runs.append(run)
-        port = free_port()
+        port = port or free_port()
         url = f"http://127.0.0.1:{port}"
         command = [executable] if executable else [sys.executable, str(FAKE)]
         spec = LaunchSpec(
@@ -113,7 +128,7 @@ class Lab:
             cwd=str(run.path),
             url=url,
             timing=timing or Timing(drain_timeout_s=1.0, stop_timeout_s=2.0),
-            profile=PROFILE,
+            profile=msgspec.structs.replace(PROFILE, serve=ServeSection(port=port)),
             model="m",
         )
         run.write_launch(spec)
@@ -362,3 +377,25 @@ async def test_hostile_output_never_reaches_a_front_end_raw(lab: Lab) -> None:
     reader.close()
     assert not any(ord(char) < 32 or 127 <= ord(char) < 160 for line in lines for char in line)
     assert max(map(len, lines)) < 5_000
+
+
+async def test_another_server_on_the_port_does_not_make_it_ready(lab: Lab, tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    sleeper = tmp_path / "vllm"
+    sleeper.write_text("#!/bin/sh\nexec sleep 600\n")
+    sleeper.chmod(0o755)
+    foreign = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = foreign.sockets[0].getsockname()[1]
+    fake = await lab.start(executable=str(sleeper), port=port)
+    async with asyncio.timeout(WAIT_S):
+        while not any("another program answers" in event.text for event in fake.run.events()):
+            await asyncio.sleep(0.1)
+    await asyncio.sleep(1.5)
+    assert fake.last.status.state is ServerState.STARTING
+    foreign.close()
+    await foreign.wait_closed()
