@@ -93,7 +93,9 @@ def _offline(run: RunDir, info: RunInfo, output: Output) -> tuple[dict[str, Any]
 
 
 def _live() -> list[RunInfo]:
-    return [info for _, info in runs.list_runs() if runs.is_live(info)]
+    """Runs with a server; a supervisor that has done its work and is about to leave does not count."""
+    found = [info for _, info in runs.list_runs() if runs.is_live(info)]
+    return [info for info in found if runs.is_serving(info) or info.state in LIVE_STATES]
 
 
 def _document(run: RunDir, info: RunInfo, state: str, snapshot: Snapshot | None) -> dict[str, Any]:
