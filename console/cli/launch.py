@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
 from console.cli import tasks
 from console.cli.output import Output, Steps, is_terminal
 from console.client.api import Backend, LaunchPlan
-from console.core.errors import EngineError, ExitCode, UsageError
+from console.core.errors import ConsoleError, EngineError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from console.client.backend import LocalBackend
@@ -109,13 +111,21 @@ async def _launch(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.N
         emit=output.line if output.json else None,
         interval_s=arguments.status_interval,
     )
-    return await follow(
-        session,
-        narrator,
-        attach=lambda: backend.attach(run.id),
-        until_ready=arguments.detach,
-        drain_timeout_s=arguments.drain_timeout,
-    )
+    try:
+        return await follow(
+            session,
+            narrator,
+            attach=lambda: backend.attach(run.id),
+            until_ready=arguments.detach,
+            drain_timeout_s=arguments.drain_timeout,
+        )
+    except asyncio.CancelledError:
+        # A signal between the launch and the narration, which handles signals itself: nothing may stay behind.
+        with contextlib.suppress(ConsoleError):
+            again = await backend.attach(run.id)
+            await again.stop(0.0)
+            await again.close()
+        raise
 
 
 def _dry_run(plan: LaunchPlan, output: Output) -> int:

