@@ -5,13 +5,12 @@ The engine is installed once per test run, by the product's own command.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.engine import installed_engine
 
 SECRETS = ("VLLM_API_KEY", "HF_TOKEN", "OPENAI_API_KEY")
 
@@ -35,19 +34,7 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     `DSV4_TEST_DATA_HOME` names a directory to keep and reuse it in between runs while developing.
     """
     kept = os.environ.get("DSV4_TEST_DATA_HOME")
-    home = Path(kept) if kept else tmp_path_factory.mktemp("data")
-    if not list(home.glob("dsv4-console/engines/*/engine.json")):
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "console", "engine", "install", "--cpu", "--json"],
-            env={**os.environ, "XDG_DATA_HOME": str(home), "XDG_STATE_HOME": str(home / "state")},
-            capture_output=True,
-            text=True,
-            timeout=1_200,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["version"] == "0.32.0+cpu"
-    return home
+    return installed_engine(Path(kept) if kept else tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")
