@@ -49,6 +49,11 @@ class LogTail:
         return self._splitter.partial
 
     @property
+    def offset(self) -> int:
+        """Bytes read so far."""
+        return self._read_bytes
+
+    @property
     def lines_read(self) -> int:
         """Lines given out so far."""
         return self._lines
