@@ -14,6 +14,7 @@ import msgspec
 from console.core.models import EventRecord, RunInfo, Sample, Snapshot
 
 __all__ = [
+    "FULL",
     "LINE_BYTES_MAX",
     "PROTOCOL_VERSION",
     "ClientMessage",
@@ -36,6 +37,10 @@ __all__ = [
 PROTOCOL_VERSION = 1
 LINE_BYTES_MAX = 16 * 1024 * 1024
 """A longer line closes the connection: a day's history at 1 Hz stays below it, thinned to 2,000 samples."""
+
+
+FULL = "full"
+"""In `Reply.data` where a greeting is refused because too many front ends are attached."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):

@@ -16,7 +16,7 @@ from console.cli import tasks
 from console.cli.output import Output
 from console.client.session import connect
 from console.core.errors import ExitCode, NotRunningError, ServerFailedError, UsageError
-from console.core.models import LIVE_STATES, HintState, RunInfo, ServerState, Snapshot
+from console.core.models import LIVE_STATES, HintState, LogPage, RunInfo, ServerState, Snapshot
 from console.core.units import elapsed_text, latency_text, percent_text, rate_text, ratio_text
 from console.headless.narrator import set_options
 from console.io import runs
@@ -27,6 +27,8 @@ from console.protocol import Pushed
 __all__ = ["logs", "status", "stop"]
 
 FOLLOW_PERIOD_S = 0.2
+LINE_BYTES_GUESS = 64 * 1024
+"""More than any line that is shown in full, so that `-n N` reads the end of a long log and not all of it."""
 ANSWER_TIMEOUT_S = 10.0
 LOST = "lost"
 """State of a run that ended without anybody there to write down how: a killed machine, for example."""
@@ -152,9 +154,13 @@ def logs(arguments: argparse.Namespace, output: Output) -> int:
 
 def _print_log(tail: LogTail, run: RunDir, live: bool, arguments: argparse.Namespace, output: Output) -> None:
     last: deque[tuple[int, str]] = deque(maxlen=arguments.lines)
+    if arguments.lines is not None:
+        tail.skip_to_last(arguments.lines * LINE_BYTES_GUESS)
     # What a live server has not ended yet is no line; after its end its last words count.
     while (page := tail.read(flush=not live)).lines:
         numbered = list(enumerate(page.lines, page.first_line))
+        if page.skipped and arguments.lines is None:
+            _say_skipped(page, output)
         if arguments.lines is None:
             _print_lines(numbered, output)
         else:
@@ -163,11 +169,19 @@ def _print_log(tail: LogTail, run: RunDir, live: bool, arguments: argparse.Names
     while arguments.follow:
         live = runs.is_live(run.read_info())
         page = tail.read(flush=not live)
+        if page.skipped:
+            _say_skipped(page, output)
         _print_lines(enumerate(page.lines, page.first_line), output)
         if not page.lines:
             if not live:
                 break
             time.sleep(FOLLOW_PERIOD_S)
+
+
+def _say_skipped(page: LogPage, output: Output) -> None:
+    """Lines that are no longer kept."""
+    first = page.first_line - page.skipped
+    output.say(f"[lines {first:,} to {page.first_line - 1:,} are no longer kept]")
 
 
 def _print_lines(lines: Iterable[tuple[int, str]], output: Output) -> None:

@@ -116,6 +116,10 @@ class LogReader(Protocol):
         """What came since the last call, at most `bytes_max` bytes; no lines if nothing did."""
         ...
 
+    def skip_to_last(self, bytes_max: int) -> int:
+        """Pass over lines so that about `bytes_max` bytes are left to read. Returns how many lines that were."""
+        ...
+
     def close(self) -> None:
         """Let go of the file."""
         ...

@@ -19,13 +19,14 @@ from console.client.api import (
 from console.client.launch import check_port, prepare_run, start_supervisor
 from console.client.session import SocketSession, connect
 from console.core import versions
-from console.core.command import GENERATED, build_command, redact_env, shell_line
+from console.core.command import GENERATED, build_command, shell_line
 from console.core.errors import EngineError, HardwareError, NotRunningError
 from console.core.fit import fit
 from console.core.models import GpuReading, RunInfo
 from console.core.overrides import apply_overrides
 from console.core.profile import Profile
 from console.core.suitability import order_key, suit
+from console.core.text import redact
 from console.io import engines, paths, profiles, runs
 from console.io.config import read_configuration
 from console.io.engines import Engine
@@ -136,7 +137,7 @@ class LocalBackend:
             profile_name=name,
             profile=profile,
             argv=command.argv,
-            env=redact_env(command.env),
+            env=redact(command.env),
             command_line=shell_line(command.argv, command.env),
             engine_name=engine.name if engine else None,
             engine_version=engine.version if engine else None,

@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 
 from console.client.session import SocketSession, connect
-from console.core.command import build_command, redact_argv, redact_env, served_name
+from console.core.command import build_command, served_name
 from console.core.errors import HardwareError, NotRunningError, StateError
 from console.core.lifecycle import Timing
 from console.core.models import RunInfo
 from console.core.profile import Profile
+from console.core.text import redact, redact_argv
 from console.io.engines import Engine
 from console.io.process import listener_of
 from console.io.runs import LaunchSpec, RunDir, create_run
@@ -116,7 +117,7 @@ def prepare_run(name: str, profile: Profile, engine: Engine) -> RunDir:
         model=spec.model,
         url=spec.url,
         argv=redact_argv(command.argv),
-        env=redact_env(command.env),
+        env=redact(command.env),
         engine_name=engine.name,
         engine_version=engine.version,
         created_s=time.time(),

@@ -17,6 +17,7 @@ from console.core.models import RunInfo
 from console.io.logtail import LogTail
 from console.io.runs import RunDir
 from console.protocol import (
+    FULL,
     LINE_BYTES_MAX,
     Happened,
     Hello,
@@ -219,4 +220,6 @@ async def connect(run_dir: RunDir) -> SocketSession:
         return SocketSession(run_dir, answer.run, reader, writer)
     writer.close()
     text = answer.error if isinstance(answer, Reply) else "it did not greet"
+    if isinstance(answer, Reply) and answer.data.get(FULL):
+        raise UsageError("The supervisor takes no more front ends", text, "Close a console, or end one by its pid.")
     raise UsageError("The supervisor is of another version", text)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,25 +17,20 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from console.core.profile import Profile, ServeSection
+from console.core.text import HIDDEN, redact, redact_argv
 
 __all__ = [
     "FLAGS",
     "GATES",
     "GENERATED",
-    "HIDDEN",
     "Command",
     "Gate",
     "build_command",
     "is_local_model",
-    "looks_secret",
-    "redact_argv",
-    "redact_env",
     "served_name",
     "shell_line",
 ]
 
-HIDDEN = "•••"
-"""Stands for a secret wherever a command is shown."""
 GENERATED = "generated:"
 """A model id that starts so is a model made by this program."""
 ENGINE_READY_TIMEOUT_S_MIN = 3600
@@ -57,11 +51,7 @@ BARE_FLAGS = frozenset(
     }
 )
 """Switches without a `--no-` form: false leaves them out."""
-SECRET_FLAGS = frozenset({"--api-key", "--hf-token"})
 
-_SECRET_WORDS = frozenset(
-    {"APIKEY", "CREDENTIAL", "CREDENTIALS", "KEY", "PASSPHRASE", "PASSWD", "PASSWORD", "SECRET", "TOKEN"}
-)
 _PUBLISHED_MIN = SpecifierSet(">=0.20.2")
 
 FLAGS: dict[str, str] = {
@@ -171,33 +161,9 @@ def build_command(
     return Command(argv=tuple(argv), env=_environment(profile), warnings=_warnings(profile, version))
 
 
-def looks_secret(name: str) -> bool:
-    """Whether a variable of this name holds a key, token or password."""
-    return not _SECRET_WORDS.isdisjoint(re.split(r"[^A-Z]+", name.upper()))
-
-
-def redact_env(env: Mapping[str, str]) -> dict[str, str]:
-    """The same with `•••` for secrets."""
-    return {name: HIDDEN if looks_secret(name) else value for name, value in env.items()}
-
-
-def redact_argv(argv: Sequence[str]) -> tuple[str, ...]:
-    """The same with `•••` for the values of flags that take a secret."""
-    shown: list[str] = []
-    hide = False
-    for argument in argv:
-        name, equals, _ = argument.partition("=")
-        if argument.startswith("--"):
-            hide = name.replace("_", "-") in SECRET_FLAGS
-            shown.append(f"{name}={HIDDEN}" if hide and equals else argument)
-        else:
-            shown.append(HIDDEN if hide else argument)
-    return tuple(shown)
-
-
 def shell_line(argv: Sequence[str], env: Mapping[str, str]) -> str:
     """The command as one would type it, secrets as `•••`."""
-    variables = [f"{name}={_quote(value)}" for name, value in redact_env(env).items()]
+    variables = [f"{name}={_quote(value)}" for name, value in redact(env).items()]
     return " ".join([*variables, *(_quote(argument) for argument in redact_argv(argv))])
 
 

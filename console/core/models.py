@@ -294,6 +294,8 @@ class LogPage(Data, frozen=True, kw_only=True):
     """Byte offset after the last line."""
     first_line: int
     """Number of the first line, counted from 1."""
+    skipped: int = 0
+    """Lines just before the first that were passed over: dropped from the log, or too many to be read in time."""
 
 
 class EventRecord(Data, frozen=True, kw_only=True):

@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from console.core.command import FLAGS, GENERATED, looks_secret
+from console.core.command import FLAGS, GENERATED
 from console.core.profile import EngineKind, Evidence, Profile
+from console.core.text import is_secret_name
 
 __all__ = ["CHECKS", "COMPUTE_8", "Check", "Finding", "gpus_used", "is_v4", "judge"]
 
@@ -219,7 +220,7 @@ def _environment(profile: Profile) -> Findings:
     for name in profile.env:
         if not _VARIABLE.fullmatch(name):
             yield Finding(key=f"env.{name}", text="allowed in a name: letters, digits and _")
-        elif looks_secret(name):
+        elif is_secret_name(name):
             yield Finding(
                 key=f"env.{name}",
                 text=f"keys do not belong in a profile: set {name} in the environment of dsv4-console",

@@ -17,10 +17,10 @@ from typing import Any, get_type_hints
 import msgspec
 from msgspec import inspect
 
-from console.core.command import HIDDEN, looks_secret
 from console.core.errors import ProfileError
 from console.core.profile import Profile, Section
 from console.core.profile_checks import Finding, judge
+from console.core.text import HIDDEN, is_secret_name
 
 __all__ = ["KNOWN_KEYS", "ProfileReading", "check_profile", "profile_from", "read_profile", "show_value"]
 
@@ -113,7 +113,7 @@ def profile_from(data: Mapping[str, Any], file: str) -> ProfileReading:
 
 def show_value(key: str, value: Any) -> str:
     """A value as TOML would have it, on one line, short, secrets hidden."""
-    if looks_secret(key.rpartition(".")[2]):
+    if is_secret_name(key.rpartition(".")[2]):
         return HIDDEN
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)

@@ -126,8 +126,10 @@ def truncate_line(text: str, chars_max: int = LINE_CHARS_MAX, *, already_cut: in
 
 
 _SECRET_NAME = re.compile(
-    r"(?:KEYS?|TOKEN|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?)(?=$|[_-])", re.IGNORECASE
+    r"(?:(?<![A-Z])(?:API|ACCESS|PRIVATE|SECRET)?KEYS?|TOKEN|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?)(?![A-Z])",
+    re.IGNORECASE,
 )
+"""A whole word, or its end (`HFTOKEN`); not `MONKEY`, `TOKENS` or `TOKENIZERS`."""
 _QUOTED = r"""(?:"[^"]*"|'[^']*')"""
 _SECRET_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(?:hf_[A-Za-z0-9]{12,}|sk-[A-Za-z0-9_-]{16,}|gh[oprsu]_[A-Za-z0-9]{16,})"), HIDDEN),

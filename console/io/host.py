@@ -7,7 +7,6 @@ not at every reading.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,8 +14,9 @@ from typing import NamedTuple
 import psutil
 
 from console.core.models import HostReading
+from console.io.process import session_members
 
-__all__ = ["HostSampler", "session_pids"]
+__all__ = ["HostSampler"]
 
 MEMBERS_AGE_MAX_S = 5.0
 """After this time the members of the session are looked up again; at once if one is gone."""
@@ -112,21 +112,9 @@ class HostSampler:
 
     def _find_members(self, session_pid: int, now_s: float) -> None:
         known, self._members = self._members, {}
-        for pid in session_pids(session_pid)[:PROCESSES_MAX]:
+        for pid in session_members(session_pid)[:PROCESSES_MAX]:
             try:
                 self._members[pid] = known.get(pid) or psutil.Process(pid)
             except psutil.Error:
                 continue
         self._members_s = now_s
-
-
-def session_pids(session_pid: int) -> list[int]:
-    """Living processes of the session that `session_pid` leads or led, zombies included."""
-    found = []
-    for pid in psutil.pids():
-        try:
-            if os.getsid(pid) == session_pid:
-                found.append(pid)
-        except OSError:
-            continue
-    return found

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -45,6 +46,8 @@ RUNS_KEPT = 30
 """Runs that are over and older than the newest so many are removed."""
 SAMPLES_BYTES_MAX = 64 * 1024 * 1024
 """At this size the samples file starts anew; the one before is kept beside it."""
+EVENTS_BYTES_MAX = 16 * 1024 * 1024
+"""The same for events."""
 
 T = TypeVar("T")
 
@@ -124,8 +127,7 @@ class RunDir:
 
     def append_event(self, event: EventRecord) -> None:
         """Add a line to `events.jsonl`."""
-        with self.events_path.open("ab") as file:
-            file.write(msgspec.json.encode(event) + b"\n")
+        self._append(self.events_path, msgspec.json.encode(event) + b"\n", EVENTS_BYTES_MAX)
 
     def events(self) -> tuple[EventRecord, ...]:
         """All events; damaged lines are passed over."""
@@ -133,11 +135,8 @@ class RunDir:
 
     def append_samples(self, samples: list[Sample]) -> None:
         """Add lines to `samples.jsonl`, starting the file anew at its limit."""
-        with contextlib.suppress(FileNotFoundError):
-            if self.samples_path.stat().st_size > SAMPLES_BYTES_MAX:
-                self.samples_path.replace(self.path / "samples.1.jsonl")
-        with self.samples_path.open("ab") as file:
-            file.write(b"".join(msgspec.json.encode(sample) + b"\n" for sample in samples))
+        data = b"".join(msgspec.json.encode(sample) + b"\n" for sample in samples)
+        self._append(self.samples_path, data, SAMPLES_BYTES_MAX)
 
     def samples(self) -> tuple[Sample, ...]:
         """Samples of the present file, oldest first."""
@@ -169,6 +168,19 @@ class RunDir:
             yield f"/proc/self/fd/{handle}/{self.socket_path.name}"
         finally:
             os.close(handle)
+
+    @staticmethod
+    def _append(path: Path, data: bytes, bytes_max: int) -> None:
+        """Add whole lines or nothing, so that a full disk leaves no half line that spoils the next one."""
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size > bytes_max:
+                path.replace(path.with_name(f"{path.stem}.1{path.suffix}"))
+        with path.open("ab", buffering=0) as file:
+            size = file.tell()
+            written = file.write(data)
+            if written != len(data):
+                file.truncate(size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _read(self, path: Path, kind: type[T]) -> T:
         try:

@@ -17,6 +17,7 @@ import msgspec
 from console.core.models import EventRecord, RunInfo, Snapshot
 from console.io.runs import RunDir
 from console.protocol import (
+    FULL,
     LINE_BYTES_MAX,
     PROTOCOL_VERSION,
     ClientMessage,
@@ -35,8 +36,13 @@ from console.protocol import (
 __all__ = ["Door"]
 
 QUEUE_MESSAGES_MAX = 2_000
+QUEUE_BYTES_MAX = 32 * 1024 * 1024
+"""A client is cut off at either limit; two whole histories fit."""
+WRITE_BUFFER_BYTES = 256 * 1024
+"""Handed to the transport before a client has to read."""
 CLIENTS_MAX = 64
 HELLO_TIMEOUT_S = 10.0
+REFUSE_TIMEOUT_S = 2.0
 
 Handler = Callable[[ClientMessage], Awaitable[Reply]]
 
@@ -48,15 +54,23 @@ class _Client:
         self.writer = writer
         self.subscribed = False
         self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
         self._snapshot: bytes | None = None
         self._wake = asyncio.Event()
 
     def send(self, message: ServerMessage) -> None:
-        if len(self._queue) >= QUEUE_MESSAGES_MAX:
+        data = encode(message)
+        if len(self._queue) >= QUEUE_MESSAGES_MAX or self._queued_bytes + len(data) > QUEUE_BYTES_MAX:
             self.writer.transport.abort()
             return
-        self._queue.append(encode(message))
+        self._queue.append(data)
+        self._queued_bytes += len(data)
         self._wake.set()
+
+    @property
+    def has_more(self) -> bool:
+        """Something waits to be written."""
+        return bool(self._queue or self._snapshot)
 
     def offer(self, snapshot: bytes) -> None:
         self._snapshot = snapshot
@@ -67,7 +81,9 @@ class _Client:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
-                self.writer.write(self._queue.popleft())
+                data = self._queue.popleft()
+                self._queued_bytes -= len(data)
+                self.writer.write(data)
                 await self.writer.drain()
             if self._snapshot is not None:
                 self.writer.write(self._snapshot)
@@ -107,6 +123,7 @@ class Door:
         """
         with contextlib.suppress(FileNotFoundError):
             self._run.socket_path.unlink()
+        self._run.path.chmod(0o700)  # somebody may have opened it to others since it was made
         with self._run.reachable_socket() as path:
             before = os.umask(0o177)
             try:
@@ -119,7 +136,7 @@ class Door:
         if self._server is not None:
             self._server.close()
         for _ in range(20):
-            if not any(client._queue or client._snapshot for client in self._clients):
+            if not any(client.has_more for client in self._clients):
                 break
             await asyncio.sleep(0.05)
         for client in tuple(self._clients):
@@ -142,8 +159,9 @@ class Door:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._clients) >= CLIENTS_MAX:
-            writer.close()
+            await _refuse(reader, writer)
             return
+        writer.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         client = _Client(writer)
         self._clients.add(client)
         pump = asyncio.create_task(client.pump())
@@ -199,3 +217,13 @@ class Door:
                     client.offer(self._newest)
             else:
                 client.send(await self._handle(message))
+
+
+async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say that there is no room. Its greeting is read first: closing over unread bytes would discard the answer."""
+    text = f"{CLIENTS_MAX} front ends are attached already; close one of them"
+    with contextlib.suppress(ConnectionError, TimeoutError, ValueError):
+        await asyncio.wait_for(reader.readline(), REFUSE_TIMEOUT_S)
+        writer.write(encode(Reply(id=0, error=text, data={FULL: True})))
+        await asyncio.wait_for(writer.drain(), REFUSE_TIMEOUT_S)
+    writer.close()

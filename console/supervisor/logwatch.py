@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,12 @@ PAGES_PER_READ = 8
 """At most this many pages at a time, so that a flood of lines does not hold up the supervisor's other work."""
 PAGES_AT_END = 64
 """When the server has ended, its last words count."""
+READ_TIME_S = 0.1
+"""At most this long at a time, for the same reason."""
+BEHIND_BYTES_MAX = 16 * 1024 * 1024
+"""Further behind the server's writing, lines are skipped: what it does now matters more."""
+LAST_BYTES = 4 * 1024 * 1024
+"""Read after that."""
 
 
 class LogWatch:
@@ -25,6 +33,8 @@ class LogWatch:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._tail = LogTail(path)
+        self.skipped_lines = 0
+        """Lines that came faster than they can be looked at; the log has them."""
         self._begin()
 
     def _begin(self) -> None:
@@ -57,6 +67,10 @@ class LogWatch:
         Args:
             last: the server has ended, so a line without its end counts too.
         """
+        until_s = time.monotonic() + READ_TIME_S
+        with contextlib.suppress(OSError):
+            if self.size_bytes - self._tail.offset > BEHIND_BYTES_MAX:
+                self.skipped_lines += self._tail.skip_to_last(LAST_BYTES)
         for _ in range(PAGES_AT_END if last else PAGES_PER_READ):
             try:
                 page = self._tail.read(flush=last)
@@ -70,6 +84,8 @@ class LogWatch:
                 update = self._phases.feed(line)
                 if update is not None:
                     yield update
+            if not last and time.monotonic() > until_s:
+                break
         # A progress bar gets its newline only at its end, so how far it is stands in the unfinished line.
         if self._tail.partial and (update := self._phases.feed(parse_line(self._tail.partial))) is not None:
             yield update

@@ -30,6 +30,7 @@ class Records:
         self.lost = 0
         """Records that could not be written."""
         self.last_error = ""
+        self._info_unwritten = False
 
     @property
     def info(self) -> RunInfo:
@@ -43,13 +44,21 @@ class Records:
 
     def write_info(self, info: RunInfo) -> None:
         """Replace `run.json` if something changed."""
-        if info == self._info and self._run.info_path.exists():
+        if info == self._info and not self._info_unwritten and self._run.info_path.exists():
             return
         self._info = info
         try:
             self._run.write_info(info)
         except OSError as error:
-            self._lose(1, error)
+            self._info_unwritten = True  # the next supervisor needs it, so this one is no loss yet
+            self.last_error = error.strerror or str(error)
+        else:
+            self._info_unwritten = False
+
+    def retry(self) -> None:
+        """Write `run.json` if it could not be written when it changed."""
+        if self._info_unwritten:
+            self.write_info(self._info)
 
     def event(self, event: EventRecord) -> None:
         """Keep one event."""

@@ -28,6 +28,7 @@ from console.io.gpu.base import GpuBackend
 from console.io.http import HttpClient
 from console.io.runs import LaunchSpec, RunDir
 from console.protocol import ClientMessage, Reply, Restart, Stop
+from console.supervisor.care import Care
 from console.supervisor.door import Door
 from console.supervisor.engine import EngineProcess
 from console.supervisor.logwatch import LogWatch
@@ -79,8 +80,8 @@ class Supervisor:
         self._over_since_s: float | None = None
         self._stop_asked = False
         self._said_sources: dict[str, str] = {}
-        self._said_lost = 0
         self._said_foreign = False
+        self._care = Care(run.path, self._log, self._records, self._note)
 
     async def run(self) -> None:
         """Serve until the end. Returns when the server is gone and nobody looks on any more."""
@@ -95,6 +96,7 @@ class Supervisor:
                 await self._turn()
         finally:
             self._records.flush()
+            await self._care.close()
             await self._sampler.stop()
             await self._http.close()
             if self._engine is not None:
@@ -143,6 +145,7 @@ class Supervisor:
         if self._sampler.health is not None:
             self._on_health(*self._sampler.health)
         self._feed(lifecycle.Tick())
+        self._care.tick()
         self._tell()
         settled = self._machine.status.state in {ServerState.READY, ServerState.UNHEALTHY} or self._machine.over
         with contextlib.suppress(TimeoutError):
@@ -293,7 +296,6 @@ class Supervisor:
             if source.error and self._said_sources.get(source.name) != source.error:
                 self._event("source", f"{source.name}: {source.error}", Level.INFO)
             self._said_sources[source.name] = source.error or ""
-        self._say_losses()
         self._seq += 1
         self._door.publish(
             Snapshot(
@@ -303,7 +305,7 @@ class Supervisor:
                 gpus=gpus,
                 host=host,
                 engine=engine,
-                sources=sources,
+                sources=(*sources, *self._care.sources()),
                 hints=self._firing,
                 log_bytes=self._log.size_bytes,
             )
@@ -315,13 +317,6 @@ class Supervisor:
         for hint in self._firing:
             if hint.state is HintState.FIRING and hint.id not in before:
                 self._event("hint", f"{hint.title}: {' '.join(hint.evidence)}", hint.level)
-
-    def _say_losses(self) -> None:
-        if self._records.lost > self._said_lost:
-            self._said_lost = self._records.lost
-            text = f"{self._records.lost} records could not be written: {self._records.last_error}"
-            event = EventRecord(time_s=time.time(), kind="note", text=text, level=Level.WARN)
-            self._door.announce(event)
 
     def _event(self, kind: str, text: str, level: Level) -> None:
         event = EventRecord(time_s=time.time(), kind=kind, text=text, level=level)

@@ -13,10 +13,11 @@ import msgspec
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from console.core.command import FLAGS, GATES, HIDDEN, build_command, looks_secret, shell_line
+from console.core.command import FLAGS, GATES, build_command, shell_line
 from console.core.overrides import apply_overrides
 from console.core.profile import Profile, ServeSection
 from console.core.profile_read import read_profile
+from console.core.text import HIDDEN
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "data" / "golden"
@@ -173,16 +174,6 @@ def test_shell_line_can_be_typed_and_hides_secrets() -> None:
         assert secret not in line
     assert line.startswith(f"VLLM_API_KEY={HIDDEN} A='x y' vllm serve 'a b' --api-key {HIDDEN} {HIDDEN} ")
     assert shlex.split(line)[-3:] == ["--seed", "1", "$(x)"]
-
-
-@pytest.mark.parametrize("name", ["HF_TOKEN", "VLLM_API_KEY", "AWS_SECRET_ACCESS_KEY", "db_password"])
-def test_names_of_secrets(name: str) -> None:
-    assert looks_secret(name)
-
-
-@pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "VLLM_LOG_STATS_INTERVAL", "MONKEY", "KEYBOARD"])
-def test_names_of_no_secrets(name: str) -> None:
-    assert not looks_secret(name)
 
 
 def test_gates_are_ranges_with_names() -> None:

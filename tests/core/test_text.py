@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.core.text import HIDDEN, SEQUENCE_CHARS_MAX, StreamCleaner, clean, redact, redact_argv, truncate_line
+from console.core.text import (
+    HIDDEN,
+    SEQUENCE_CHARS_MAX,
+    StreamCleaner,
+    clean,
+    is_secret_name,
+    redact,
+    redact_argv,
+    truncate_line,
+)
 
 # Long runs of what makes up escape sequences, and anything else, surrogates included.
 hostile = st.text(
@@ -127,6 +136,21 @@ def test_secrets_are_hidden(text: str) -> None:
 )
 def test_harmless_text_is_left_alone(text: str) -> None:
     assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["HF_TOKEN", "VLLM_API_KEY", "AWS_SECRET_ACCESS_KEY", "db_password", "HFTOKEN", "--api-key", "key"],
+)
+def test_names_of_secrets(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["TOKENIZERS_PARALLELISM", "VLLM_LOG_STATS_INTERVAL", "MONKEY", "KEYBOARD", "--max-tokens", "ssl_keyfile"]
+)
+def test_names_of_no_secrets(name: str) -> None:
+    assert not is_secret_name(name)
 
 
 def test_environment_and_arguments() -> None:

@@ -231,6 +231,19 @@ class FakeLog:
         self.lines = lines
         self.at = 0
         self.closed = False
+        self.skipped = 0
+
+    def skip_to_last(self, bytes_max: int) -> int:
+        """As the real one: pass over what is further back."""
+        rest = self.lines[self.at :]
+        size = sum(len(line) + 1 for line in rest)
+        skipped = 0
+        while size > bytes_max:
+            size -= len(rest[skipped]) + 1
+            skipped += 1
+        self.at += skipped
+        self.skipped += skipped
+        return skipped
 
     def read(self, bytes_max: int = 262_144) -> LogPage:
         """As the real one: what came since, bounded."""
@@ -241,7 +254,8 @@ class FakeLog:
             out.append(self.lines[self.at])
             size += len(self.lines[self.at]) + 1
             self.at += 1
-        return LogPage(lines=tuple(out), offset=self.at, first_line=first + 1)
+        skipped, self.skipped = (self.skipped, 0) if out else (0, self.skipped)
+        return LogPage(lines=tuple(out), offset=self.at, first_line=first + 1, skipped=skipped)
 
     def close(self) -> None:
         """Let go."""

@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from console.core.models import HostReading
-from console.io.host import MEMBERS_AGE_MAX_S, HostSampler, session_pids
+from console.io.host import MEMBERS_AGE_MAX_S, HostSampler
+from console.io.process import session_members
 
 # A leader that starts a busy child and waits for the end of its input; the child ends with it.
 TREE = """
@@ -84,7 +85,7 @@ def test_the_tree_of_a_session(tree: subprocess.Popen[str]) -> None:
     busy = until(sampler, tree.pid, "tree_cpu_percent")
     assert busy.tree_cpu_percent is not None
     assert busy.tree_memory_bytes is not None
-    rss = sum(psutil.Process(pid).memory_info().rss for pid in session_pids(tree.pid))
+    rss = sum(psutil.Process(pid).memory_info().rss for pid in session_members(tree.pid))
     assert rss / 4 < busy.tree_memory_bytes <= rss * 1.5
 
 
@@ -129,4 +130,4 @@ def test_a_session_that_is_over_is_unknown(tree: subprocess.Popen[str]) -> None:
     tree.wait(10)
     reading = sampler.read(tree.pid)
     assert reading.tree_processes is reading.tree_cpu_percent is reading.tree_memory_bytes is None
-    assert session_pids(tree.pid) == []
+    assert session_members(tree.pid) == ()

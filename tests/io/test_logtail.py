@@ -80,8 +80,7 @@ def test_bars_bad_bytes_and_huge_lines(path: Path) -> None:
     tail = LogTail(path)
     lines: list[str] = []
     while page := tail.read():
-        if tail.lines_read == 4:
-            lines += page.lines
+        if not page.lines:
             break
         lines += page.lines
     assert lines[:2] == ["bar 100%", "\ufffd␀"]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from console.client.session import SocketSession, connect
 from console.core.errors import NotRunningError, UsageError
 from console.core.models import EventRecord, RunInfo, Sample, ServerState, ServerStatus, Snapshot
+from console.io import paths, runs
 from console.io.runs import RunDir
 from console.protocol import (
     ClientMessage,
@@ -205,3 +208,86 @@ async def test_the_end_of_the_supervisor_is_told_once(world: World) -> None:
     with pytest.raises(NotRunningError):
         await session.stop()
     await session.close()
+
+
+async def test_one_too_many_is_told_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door_module, "CLIENTS_MAX", 2)
+    sessions = [await connect(world.run) for _ in range(2)]
+    with pytest.raises(UsageError) as caught:
+        await connect(world.run)
+    assert caught.value.title == "The supervisor takes no more front ends"
+    assert "2 front ends are attached already" in caught.value.message
+    await sessions.pop().close()
+    await until(lambda: world.door.client_count == 1, "room again")
+    sessions.append(await connect(world.run))
+    for session in sessions:
+        await session.close()
+
+
+async def test_a_stuck_client_costs_twenty_others_nothing_and_little_memory(world: World) -> None:
+    with world.run.reachable_socket() as path:
+        _, stuck = await asyncio.open_unix_connection(path, limit=1_024)
+    stuck.transport.pause_reading()  # type: ignore[attr-defined]
+    stuck.write(encode(Hello()) + b'{"type":"subscribe","id":1}\n')
+    sessions = [await connect(world.run) for _ in range(20)]
+    streams = [session.updates() for session in sessions]
+    for stream in streams:
+        assert isinstance(await anext(stream), History)
+    await until(lambda: world.door.client_count == 21, "all attached")
+    big = msgspec.structs.replace(snapshot(0), status=ServerStatus(reason="x" * 200_000))
+    for number in range(1, 40):
+        world.door.publish(msgspec.structs.replace(big, seq=number))
+        for stream in streams:
+            update = await anext(stream)
+            assert isinstance(update, Pushed)
+            assert update.snapshot.seq == number, "nobody waits for the stuck one"
+    held = [client for client in world.door._clients if client.writer.transport.get_write_buffer_size() > 0]
+    assert len(held) == 1
+    assert held[0].writer.transport.get_write_buffer_size() <= door_module.WRITE_BUFFER_BYTES + 400_000
+    assert not held[0]._queue, "of snapshots only the newest waits"
+    for session in sessions:
+        await session.close()
+    stuck.transport.abort()
+
+
+async def test_a_client_is_cut_off_by_bytes_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door_module, "QUEUE_BYTES_MAX", 3_000_000)
+    with world.run.reachable_socket() as path:
+        _, stuck = await asyncio.open_unix_connection(path, limit=1_024)
+    stuck.transport.pause_reading()  # type: ignore[attr-defined]
+    stuck.write(encode(Hello()) + b'{"type":"subscribe","id":1}\n')
+    await until(lambda: any(client.subscribed for client in world.door._clients), "attached")
+    for _ in range(10):
+        world.door.announce(EventRecord(time_s=1.0, kind="note", text="x" * 500_000))
+    await until(lambda: world.door.client_count == 0, "the stuck one is gone")
+    stuck.transport.abort()
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o777 & ~0o700])
+async def test_socket_and_directory_are_private_whatever_the_umask(
+    mask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = paths.runs_dir()
+    root.mkdir(parents=True)
+    root.chmod(0o777)
+    before = os.umask(mask)
+    try:
+        run = runs.create_run("p")
+        door = Door(run, info=lambda: RunInfo(id="r", profile_name="p"), history=lambda _: History(), handle=None)  # type: ignore[arg-type]
+        await door.open()
+        run.append_event(EventRecord(time_s=1.0, kind="note", text="x"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(run.socket_path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(run.path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700, "made private again"
+    await door.close()
+
+
+async def test_a_run_directory_that_was_opened_to_others_is_closed_again(tmp_path: Path) -> None:
+    run = runs.create_run("p")
+    run.path.chmod(0o755)
+    door = Door(run, info=lambda: RunInfo(id="r", profile_name="p"), history=lambda _: History(), handle=None)  # type: ignore[arg-type]
+    await door.open()
+    assert stat.S_IMODE(run.path.stat().st_mode) == 0o700
+    await door.close()

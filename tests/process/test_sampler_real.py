@@ -17,8 +17,8 @@ import pytest
 from console.core.models import ChatMessage, ChatOptions, EngineReading
 from console.io.chat import stream_chat
 from console.io.gpu.nvml import NvmlBackend
-from console.io.host import session_pids
 from console.io.http import HttpClient
+from console.io.process import session_members
 from console.supervisor.sampler import Sampler
 
 REQUESTS, PROMPT_TOKENS, ANSWER_TOKENS = 200, 64, 100
@@ -66,7 +66,7 @@ async def serving(vllm: Path, tmp_path: Path, model: Path) -> AsyncIterator[tupl
     finally:
         server.send_signal(signal.SIGTERM)
         try:
-            await until(lambda: server.poll() is not None and not session_pids(server.pid), 60)
+            await until(lambda: server.poll() is not None and not session_members(server.pid), 60)
         except TimeoutError:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()

@@ -118,7 +118,7 @@ class DashboardScreen(Screen[None]):
         self.call_after_refresh(self.refresh_run)
 
     def _pump(self) -> None:
-        if self.model.log.pump():
+        if self.model.log.pump(self.model.snapshot.log_bytes if self.model.snapshot else 0):
             self.post_message(LogGrew())
 
     def _show_log(self) -> None:
@@ -198,7 +198,8 @@ class DashboardScreen(Screen[None]):
         if model.state is ServerState.UNHEALTHY and model.snapshot is not None:
             reason = model.snapshot.status.reason or "the server does not answer /health"
             return f"Unhealthy: {reason.rstrip('.')}. l shows the log, r restarts."
-        return ""
+        disk = model.stale("disk")
+        return f"{disk.error}." if disk is not None and disk.error else ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that make no sense now are off, and off the key bar."""

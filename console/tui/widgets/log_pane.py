@@ -119,6 +119,8 @@ class LogPane(Vertical):
             left = [(f"line {at:,} of {buffer.last_line:,}", "muted")]
             if view.new_lines:
                 left.append((f"  ▼ {view.new_lines:,} new", "accent"))
+        if buffer.first_line > 1:
+            left.append((f"  from line {buffer.first_line:,} on; all: dsv4-console logs", "muted"))
         right: list[Span] = []
         if view.needle:
             total = len(self._hits)
