@@ -10,14 +10,15 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from console.core.failures import FAILURES, Failure, FailureLevel, Stage
+from console.core.failures.changes import read_settings
 from console.core.logparse import PROCESSES_MAX, LineParser, LogLevel, LogLine
 from console.core.models import Diagnosis
-from console.core.text import truncate_line
+from console.core.text import clean, redact, truncate_line
 
 __all__ = ["EXITS", "Diagnoser", "Exit", "diagnose"]
 
@@ -45,6 +46,7 @@ _UP: Final = "Application startup complete."
 """What came before was survived."""
 _NEW_START: Final = "non-default args:"
 """What came before belongs to an earlier start in the same file."""
+_BATCHED_TOKENS = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)")
 _NOT_WHILE_SERVING: Final = frozenset({Stage.ARGUMENTS, Stage.CONFIG, Stage.DOWNLOAD})
 """A server that is up does none of this: such a text comes from a request."""
 _NEEDLES: Final = tuple((needle, row) for row in FAILURES for needle in row.needles)
@@ -146,11 +148,11 @@ class _Block:
         complete = self._header in lines[0]
         where = f"{self._proc}: " if self._proc else ""
         return Diagnosis(
-            title=truncate_line(where + said, TITLE_CHARS_MAX),
+            title=truncate_line(redact(where + said), TITLE_CHARS_MAX),
             remedy="The cause is not among the known ones. Read the log from this line on; search vLLM's issues for "
             "the exception's text.",
             line=self.number,
-            text="\n".join(lines if complete else (self._header, "…", *lines)),
+            text=redact("\n".join(lines if complete else (self._header, "…", *lines))),
         )
 
 
@@ -159,18 +161,19 @@ class _Match(msgspec.Struct, frozen=True):
     number: int
     text: str
     found: re.Match[str]
+    settings: dict[str, Any]
 
     def diagnosis(self) -> Diagnosis:
         row = self.row
-        groups = {name: value or "?" for name, value in self.found.groupdict().items()}
+        groups = {name: redact(value) if value else "?" for name, value in self.found.groupdict().items()}
         return Diagnosis(
-            title=row.title.format_map(groups),
+            title=truncate_line(row.title.format_map(groups), TITLE_CHARS_MAX),
             cause=row.id,
             why=row.why.format_map(groups),
             remedy=row.remedy,
             line=self.number,
-            text=self.text,
-            change=row.change(self.found) if row.change is not None else (),
+            text=redact(self.text),
+            change=row.change(self.found, self.settings) if row.change is not None else (),
         )
 
 
@@ -180,6 +183,7 @@ class Diagnoser:
     def __init__(self) -> None:
         self._tail: deque[tuple[int, str]] = deque(maxlen=TAIL_LINES_MAX)
         self._seen: set[str] = set()
+        self._settings: dict[str, Any] = {}
         self._forget()
 
     def _forget(self, *, serving: bool = False) -> None:
@@ -213,8 +217,13 @@ class Diagnoser:
         message = line.message
         if message.startswith(_WANTED_STOP):
             self._stopping = True
-        elif message.startswith((_UP, _NEW_START)):
-            self._forget(serving=message.startswith(_UP))
+        elif message.startswith(_UP):
+            self._forget(serving=True)
+        elif message.startswith(_NEW_START):
+            self._forget()
+            self._settings = read_settings(message)
+        elif found := _BATCHED_TOKENS.match(message):
+            self._settings["max_num_batched_tokens"] = int(found[1])
         else:
             for row in _AT_INFO:
                 if row.needles[0] in message:
@@ -246,7 +255,7 @@ class Diagnoser:
             count = self._counts[row.id] = self._counts.get(row.id, 0) + 1
             if count < row.repeats:
                 return True
-        match = _Match(row, number, line.text, found)
+        match = _Match(row, number, line.text, found, self._settings)
         if row.level is FailureLevel.WRAPPER:
             self._report = self._report or match
         elif row.level is FailureLevel.CAUSE and row.stage is Stage.REQUEST:
@@ -304,7 +313,12 @@ class Diagnoser:
 
     def _exit(self, row: Exit) -> Diagnosis:
         return Diagnosis(
-            title=row.title, cause=f"exit{row.code}", why=row.why, remedy=row.remedy, line=self._last, text=self._end
+            title=row.title,
+            cause=f"exit{row.code}",
+            why=row.why,
+            remedy=row.remedy,
+            line=self._last,
+            text=self._end,
         )
 
     def _unexplained(self, code: int) -> Diagnosis:
@@ -321,17 +335,17 @@ class Diagnoser:
 
     @property
     def _end(self) -> str:
-        return "\n".join(text for _, text in self._tail)
+        return redact("\n".join(text for _, text in self._tail))
 
 
 def diagnose(lines: Iterable[str], exit_code: int | None = None) -> Diagnosis | None:
     """Why the server of this log failed; `None` if the log shows no failure.
 
     Args:
-        lines: clean lines, from the first.
+        lines: the log's lines, from the first.
         exit_code: the server's, if it ended.
     """
     parser, diagnoser = LineParser(), Diagnoser()
     for number, text in enumerate(lines, start=1):
-        diagnoser.feed(number, parser.parse(text))
+        diagnoser.feed(number, parser.parse(clean(text)))
     return diagnoser.result(exit_code)

@@ -104,7 +104,8 @@ def _finish(prefix: bytes, line: bytes, cut: int) -> str:
     if not cut and len(text) <= LINE_CHARS_MAX:
         return text
     if not cut and _is_json(text):
-        text = _shorten_json(text)
+        # Decoding has turned escaped characters into themselves again.
+        text = clean(_shorten_json(text))
     return truncate_line(text, already_cut=cut) if cut or len(text) > LINE_CHARS_MAX else text
 
 
@@ -136,7 +137,7 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _VLLM = re.compile(
-    r"(?:\((?P<proc>[^()]{1,64}?) pid=(?P<pid>\d{1,10})\) ?)?"
+    r"(?:\((?P<proc>[^()]{1,64}?) pid=(?P<pid>\d{1,10})(?:, ip=[\w.:]{1,64})?\) ?)?"
     r"(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) "
     r"(?P<time>\d\d-\d\d \d\d:\d\d:\d\d) \[(?P<source>[^\]]{1,200})\] ?)?"
 )

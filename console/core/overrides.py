@@ -101,6 +101,9 @@ def _put(data: dict[str, Any], key: str, value: Any) -> str:
         if not isinstance(inner, dict):
             return f"{LABEL}: {key}: {part} is not a table"
         table = inner
+    if tuple(path) == ("serve", "extra"):
+        # vLLM reads `_` and `-` in a flag's name alike: the spelling that is there counts.
+        last = next((name for name in table if name.replace("-", "_") == last.replace("-", "_")), last)
     if value is None or value == "":
         table.pop(last, None)
     else:

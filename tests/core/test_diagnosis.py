@@ -55,10 +55,10 @@ def test_row(row: Failure) -> None:
     for text in (row.title, row.why):
         assert {name for _, name, _, _ in string.Formatter().parse(text) if name} <= set(row.pattern.groupindex)
     if row.change is not None:
-        for change in row.change(found):
+        for change in row.change(found, {}):
             section, _, key = change.key.partition(".")
             assert section in SECTIONS
-            assert section == "env" or key in SECTIONS[section].__struct_fields__
+            assert section == "env" or key.partition(".")[0] in SECTIONS[section].__struct_fields__
 
 
 @pytest.mark.parametrize(
@@ -86,22 +86,25 @@ def test_row_is_found_in_a_log(row: Failure) -> None:
         ("cpu/fail-model-dir.log", 1, "model-id-invalid", "  Value error", None),
         ("cpu/fail-model-offline.log", 1, "model-offline", "huggingface_hub.errors.LocalEntry", None),
         ("cpu/fail-no-weights.log", 1, "weights-missing", "(Worker", None),
-        ("cpu/fail-port-taken.log", 1, "port-in-use", "OSError: [Errno 98]", None),
+        ("cpu/fail-port-taken.log", 1, "port-in-use", "OSError: [Errno 98]",
+         ("serve.port", 8462, 8463)),
         ("cpu/fail-tensor-parallel.log", 1, "heads-not-divisible", "  Value error",
          ("serve.tensor_parallel_size", 3, 2)),
-        ("cpu/fail-threads-binding.log", 1, "threads-binding", "(EngineCore", None),
-        ("cpu/fail-tool-parser.log", 1, "tool-parser-unknown", "KeyError", None),
+        ("cpu/fail-threads-binding.log", 1, "threads-binding", "(EngineCore",
+         ("env.VLLM_CPU_OMP_THREADS_BIND", None, "0|1")),
+        ("cpu/fail-tool-parser.log", 1, "tool-parser-unknown", "KeyError",
+         (("serve.tool_call_parser", "nope", None), ("serve.enable_auto_tool_choice", True, None))),
         ("cpu/fail-no-weights-json.log", 1, "weights-missing", '{"asctime"', None),
-        ("cpu/fail-unknown-flag.log", 2, "argument-unknown", "vllm: error", None),
-        ("cpu/fail-tool-choice.log", 1, "tool-parser-missing", "TypeError", None),
+        ("cpu/fail-unknown-flag.log", 2, "argument-unknown", "vllm: error",
+         ("serve.extra.no_such_flag", "3", None)),
+        ("cpu/fail-tool-choice.log", 1, "tool-parser-missing", "TypeError",
+         ("serve.enable_auto_tool_choice", True, None)),
         ("cpu/ready-then-dies-on-first-request.log", 0, "triton-missing", "(Worker", None),
         ("h100/fail-dtype-fp8.log", 2, "argument-choice", "main.py serve: error", ("serve.dtype", "fp8", None)),
         ("h100/fail-model-path.log", 1, "model-id-invalid", "(APIServer", None),
     ],
 )  # fmt: skip
-def test_recorded_failures(
-    name: str, exit_code: int, cause: str, begins: str, change: tuple[str, Any, Any] | None
-) -> None:
+def test_recorded_failures(name: str, exit_code: int, cause: str, begins: str, change: tuple[Any, ...] | None) -> None:
     lines = recorded(name)
     for code in (exit_code, None):
         diagnosis = diagnose(lines, code)
@@ -110,7 +113,8 @@ def test_recorded_failures(
         assert diagnosis.text.startswith(begins)
         assert diagnosis.line is not None
         assert lines[diagnosis.line - 1] == diagnosis.text
-        assert [(item.key, item.before, item.after) for item in diagnosis.change] == ([change] if change else [])
+        expected = () if change is None else change if isinstance(change[0], tuple) else (change,)
+        assert tuple((item.key, item.before, item.after) for item in diagnosis.change) == expected
 
 
 @pytest.mark.parametrize("name", ["cpu/startup-ready-stop.log", "h100/startup-until-graphs.log"])

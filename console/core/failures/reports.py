@@ -21,6 +21,7 @@ REPORTS: Final[tuple[Failure, ...]] = (
         title="The engine did not start",
         remedy="Look further up in the log for the first ERROR of a worker or of the engine.",
         level=FailureLevel.WRAPPER,
+        versions=">=0.25",
         example="RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
     ),
     Failure(
@@ -31,6 +32,7 @@ REPORTS: Final[tuple[Failure, ...]] = (
         title="A worker did not start",
         remedy="Look further up in the log for its first ERROR.",
         level=FailureLevel.WRAPPER,
+        versions=">=0.25",
         example="Exception: WorkerProc initialization failed due to an exception in a background process.",
     ),
     Failure(
@@ -41,6 +43,7 @@ REPORTS: Final[tuple[Failure, ...]] = (
         title="The engine died",
         remedy=_RESTART_REMEDY,
         level=FailureLevel.WRAPPER,
+        versions=">=0.25",
         example="vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above) "
         "for the root cause.",
     ),
@@ -52,6 +55,7 @@ REPORTS: Final[tuple[Failure, ...]] = (
         title="A worker failed",
         remedy=_RESTART_REMEDY,
         level=FailureLevel.WRAPPER,
+        versions=">=0.25",
         example="RuntimeError: Worker failed with error 'x', please check the stack trace above for the root cause",
     ),
     Failure(
@@ -62,6 +66,7 @@ REPORTS: Final[tuple[Failure, ...]] = (
         title="The API server lost its engine",
         remedy=_RESTART_REMEDY,
         level=FailureLevel.WRAPPER,
+        versions=">=0.25",
         example="AsyncLLM output_handler failed.",
     ),
     Failure(
@@ -75,6 +80,7 @@ REPORTS: Final[tuple[Failure, ...]] = (
         title="A process of the server ended unexpectedly",
         remedy="Look further up for its own error. If there is none, look for `Out of memory` in `dmesg -T`.",
         level=FailureLevel.WRAPPER,
+        versions=">=0.25",
         example="[shutdown] MPClient: engine core exited unexpectedly; starting cleanup",
     ),
     Failure(
@@ -86,6 +92,7 @@ REPORTS: Final[tuple[Failure, ...]] = (
         why="The API server died or hung while the engine waited for it.",
         remedy="End what is left of this server (`pgrep -af VLLM::`) and start again.",
         level=FailureLevel.WRAPPER,
+        versions=">=0.25",
         example="RuntimeError: Did not receive response from front-end process within 5 minutes",
     ),
     Failure(
@@ -100,6 +107,7 @@ REPORTS: Final[tuple[Failure, ...]] = (
         level=FailureLevel.WRAPPER,
         repeats=5,
         at_info=True,
+        versions=">=0.25",
         example="No available shared memory broadcast block found in 60 seconds. This typically happens when some "
         "processes are hanging or doing some time-consuming work",
     ),
@@ -122,6 +130,7 @@ REPORTS: Final[tuple[Failure, ...]] = (
         title="The engine wrote down what it was working on",
         remedy="Add these lines to a report of the error that follows.",
         level=FailureLevel.NOISE,
+        versions=">=0.25",
         example="Dumping scheduler stats: SchedulerStats(num_running_reqs=1)",
     ),
     Failure(
@@ -132,6 +141,7 @@ REPORTS: Final[tuple[Failure, ...]] = (
         title="The limit of open files is low",
         remedy="Raise it before many clients come: `ulimit -n 65536`, or LimitNOFILE= in the service.",
         level=FailureLevel.NOISE,
+        versions=">=0.25",
         example="Found ulimit of 20000 and failed to automatically increase with error current limit exceeds",
     ),
 )

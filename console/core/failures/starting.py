@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from console.core.failures.row import (
-    SHM_REMEDY,
-    SHM_WHY,
-    Failure,
-    Stage,
+from console.core.failures.changes import (
     fitting_divisor,
+    free_port,
+    named_backend,
+    own_parser_or_none,
+    set_to,
     shorter_context,
-    unset_dtype,
+    threads_per_worker,
+    tool_parser,
+    unset_flags,
 )
+from console.core.failures.row import SHM_REMEDY, SHM_WHY, Failure, Stage
 
 __all__ = ["STARTING"]
 
@@ -22,24 +25,25 @@ STARTING: Final[tuple[Failure, ...]] = (
     Failure(
         id="argument-choice",
         needles=("invalid choice: ",),
-        pattern=re.compile(r"argument (?P<flag>--[\w-]+)(?:/\S+)?: invalid choice: '?(?P<value>[^' ]*)'?"),
+        pattern=re.compile(r"argument (?P<flags>--[\w.-]+)(?:/\S+)?: invalid choice: '?(?P<value>[^' ]*)'?"),
         stage=Stage.ARGUMENTS,
-        title="vLLM does not accept {flag} {value}",
+        title="vLLM does not accept {flags} {value}",
         why="This value is not among those that this release of vLLM knows; the line lists them.",
         remedy="Leave the setting out or take a listed value. Weights that are FP8 need no --dtype: vLLM sees it "
         "in the checkpoint.",
-        change=unset_dtype,
+        change=unset_flags,
         example="vllm serve: error: argument --dtype: invalid choice: 'fp8' (choose from 'auto', 'bfloat16')",
     ),
     Failure(
         id="argument-unknown",
         needles=("unrecognized arguments: ",),
-        pattern=re.compile(r"unrecognized arguments: (?P<flags>\S+)"),
+        pattern=re.compile(r"unrecognized arguments: (?P<flags>.*\S)"),
         stage=Stage.ARGUMENTS,
-        title="vLLM does not know the flag {flags}",
+        title="vLLM does not know {flags}",
         why="The flag is misspelt, or belongs to another release of vLLM.",
         remedy="Correct or remove it in the profile, or use the vLLM release that the profile was written for. "
         "`vllm serve --help=all` lists the flags of this one.",
+        change=unset_flags,
         example="vllm: error: unrecognized arguments: --no-such-flag 3",
     ),
     Failure(
@@ -50,26 +54,31 @@ STARTING: Final[tuple[Failure, ...]] = (
         title="The attention settings are not those of this vLLM",
         why="Fields of --attention-config differ between releases.",
         remedy="Use the vLLM release that the profile was written for, or remove the field named in the next lines.",
+        versions=">=0.25",
         example="pydantic_core._pydantic_core.ValidationError: 1 validation error for AttentionConfig",
     ),
     Failure(
         id="tool-parser-unknown",
         needles=("invalid tool call parser: ",),
-        pattern=re.compile(r"invalid tool call parser: (?P<name>\S+)"),
+        pattern=re.compile(r"invalid tool call parser: (?P<name>\S+)(?: \(chose from \{(?P<listed>[^}]*))?"),
         stage=Stage.ARGUMENTS,
         title="This vLLM has no tool call parser {name}",
         why="Parsers are added with releases; the line lists those that it has.",
-        remedy="Take a listed parser, or a newer vLLM.",
+        remedy="Take a listed parser or a newer vLLM, or serve without it.",
+        change=own_parser_or_none("tool_call_parser", "enable_auto_tool_choice"),
+        versions=">=0.25",
         example="KeyError: 'invalid tool call parser: nope (chose from { deepseek_v4,hermes })'",
     ),
     Failure(
         id="reasoning-parser-unknown",
         needles=("invalid reasoning parser: ",),
-        pattern=re.compile(r"invalid reasoning parser: (?P<name>\S+)"),
+        pattern=re.compile(r"invalid reasoning parser: (?P<name>\S+)(?: \(chose from \{(?P<listed>[^}]*))?"),
         stage=Stage.ARGUMENTS,
         title="This vLLM has no reasoning parser {name}",
         why="Parsers are added with releases; the line lists those that it has.",
-        remedy="Take a listed parser, or a newer vLLM.",
+        remedy="Take a listed parser or a newer vLLM, or serve without it.",
+        change=own_parser_or_none("reasoning_parser"),
+        versions=">=0.25",
         example="KeyError: 'invalid reasoning parser: nope (chose from { deepseek_v4,qwen3 })'",
     ),
     Failure(
@@ -79,17 +88,20 @@ STARTING: Final[tuple[Failure, ...]] = (
         stage=Stage.ARGUMENTS,
         title="Automatic tool choice needs a tool call parser",
         remedy="Set serve.tool_call_parser (for DeepSeek V4: deepseek_v4), or drop serve.enable_auto_tool_choice.",
+        change=tool_parser,
+        versions=">=0.25",
         example="TypeError: Error: --enable-auto-tool-choice requires --tool-call-parser",
     ),
     # Start and configuration.
     Failure(
         id="port-in-use",
         needles=("ddress already in use",),
-        pattern=re.compile(r"\[Errno (?:98|48)\].*[Aa]ddress already in use"),
+        pattern=re.compile(r"\[Errno (?:98|48)\](?:.*\('[^']*', (?P<port>\d{1,5})\))?.*[Aa]ddress already in use"),
         stage=Stage.START,
         title="The port is taken",
         why="Another process listens on it, often a server that was left running.",
         remedy="Choose another serve.port, or find the owner with `ss -ltnp` and stop it.",
+        change=free_port,
         example="OSError: [Errno 98] Address already in use",
     ),
     Failure(
@@ -103,6 +115,7 @@ STARTING: Final[tuple[Failure, ...]] = (
         title="The context of {asked} tokens is longer than the model allows",
         remedy="Lower serve.max_model_len to the model's own length, which the line names, or leave it out.",
         change=shorter_context,
+        versions=">=0.25",
         example="  Value error, User-specified max_model_len (999999) is greater than the derived max_model_len "
         "(max_position_embeddings=131072 or model_max_length=None in model's config.json).",
     ),
@@ -117,6 +130,7 @@ STARTING: Final[tuple[Failure, ...]] = (
         title="{heads} attention heads cannot be shared by {asked} GPUs",
         remedy="Set serve.tensor_parallel_size to a divisor of the number of heads; DeepSeek takes 1, 2, 4 or 8.",
         change=fitting_divisor,
+        versions=">=0.25",
         example="  Value error, Total number of attention heads (4) must be divisible by tensor parallel size (3).",
     ),
     Failure(
@@ -127,17 +141,21 @@ STARTING: Final[tuple[Failure, ...]] = (
         title="DeepSeek V4.1 has no MTP head",
         why="Its checkpoint carries DSpark stages instead.",
         remedy="Use the method dspark in serve.speculative_config, or leave speculation out.",
+        change=set_to("serve.speculative_config", {"method": "dspark", "num_speculative_tokens": 5}),
         versions=">=0.30",
         example="ValueError: DeepSeek V4.1 has no classic-MTP draft: its checkpoints ship DSpark stages",
     ),
     Failure(
         id="attention-backend-name",
         needles=("is not a DeepSeek V4 attention backend",),
-        pattern=re.compile(r"(?P<name>\w+) is not a DeepSeek V4 attention backend"),
+        pattern=re.compile(r"(?P<name>\w+) is not a DeepSeek V4 attention backend(?:\. Use (?P<instead>[A-Z0-9_]+))?"),
         stage=Stage.CONFIG,
         title="{name} does not serve DeepSeek V4",
         remedy="Leave --attention-backend out, or take the backend that the line names.",
-        example="ValueError: FLASHINFER_MLA_SPARSE is not a DeepSeek V4 attention backend. Use …_DSV4",
+        change=named_backend,
+        versions=">=0.25",
+        example="ValueError: FLASHINFER_MLA_SPARSE is not a DeepSeek V4 attention backend. "
+        "Use FLASHINFER_MLA_SPARSE_DSV4 for DeepSeek V4 FlashInfer sparse MLA.",
     ),
     Failure(
         id="threads-binding",
@@ -148,6 +166,8 @@ STARTING: Final[tuple[Failure, ...]] = (
         why="It gives each worker a NUMA node of its own, and this machine has fewer.",
         remedy="Name the cores of each worker in [env], for example VLLM_CPU_OMP_THREADS_BIND = `0|1`, or lower "
         "serve.tensor_parallel_size.",
+        change=threads_per_worker,
+        versions=">=0.25",
         example="AssertionError: Not enough allowed NUMA nodes to bind threads of 2 local CPUWorkers. Allowed NUMA "
         "nodes are [0]. Please try to bind threads manually or decrease DP/TP/PP.",
     ),
@@ -180,6 +200,7 @@ STARTING: Final[tuple[Failure, ...]] = (
         why="vLLM has no kernel for this model's attention on this generation of GPUs: DeepSeek V4 has none for "
         "compute capability 8 (A100).",
         remedy="Use Hopper or Blackwell GPUs (H100, H200, B200), or a model whose attention this GPU supports.",
+        versions=">=0.25",
         example="ValueError: No valid attention backend found for cuda with AttentionSelectorConfig(...). Reasons: "
         "{FLASHMLA_SPARSE: [compute capability not supported]}",
     ),
@@ -266,6 +287,7 @@ STARTING: Final[tuple[Failure, ...]] = (
         title="No weights in {model}",
         why="The download is incomplete, or the directory holds the configuration only.",
         remedy="Download it again (`hf download MODEL`), or set serve.load_format to dummy for a trial.",
+        versions=">=0.25",
         example="RuntimeError: Cannot find any model weights with `models/tiny`",
     ),
     Failure(
