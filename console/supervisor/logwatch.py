@@ -18,6 +18,9 @@ PAGES_PER_READ = 8
 PAGES_AT_END = 64
 """When the server has ended, its last words count."""
 
+CATCH_UP_READS_MAX = 2_000
+"""4 GB of log at most; what comes after is read as it would be anyway."""
+
 
 class LogWatch:
     """Follows `server.log` over several attempts: after a restart only the new attempt's lines count."""
@@ -50,6 +53,15 @@ class LogWatch:
         for _ in self.read(last=True):
             pass
         self._begin()
+
+    def catch_up(self) -> None:
+        """Take in all that is there already without telling of it: an earlier supervisor has told."""
+        for _ in range(CATCH_UP_READS_MAX):
+            before = self._tail.lines_read
+            for _update in self.read(last=False):
+                pass
+            if self._tail.lines_read == before:
+                return
 
     def read(self, *, last: bool = False) -> Iterator[PhaseUpdate]:
         """Take in what came since the last call; yields each change of phase or of its detail.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from console.core.models import EventRecord, RunInfo, Sample
+from console.core.resume import Saved
 from console.io.runs import RunDir
 from console.protocol import History
 
@@ -48,6 +49,13 @@ class Records:
         self._info = info
         try:
             self._run.write_info(info)
+        except OSError as error:
+            self._lose(1, error)
+
+    def save(self, saved: Saved) -> None:
+        """Replace `state.json`."""
+        try:
+            self._run.write_state(saved)
         except OSError as error:
             self._lose(1, error)
 
