@@ -89,6 +89,8 @@ def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: 
     from console.client.backend import LocalBackend
 
     backend = LocalBackend(arguments.engine)
+    for sentence in tasks.run(backend.recover()):
+        output.say(f"note: {sentence}")
     plan = tasks.run(backend.plan(arguments.profile, overrides))
     for warning in plan.warnings:
         output.say(f"note: {warning}")

@@ -38,6 +38,7 @@ UNSUPERVISED = "unsupervised"
 
 def status(arguments: argparse.Namespace, output: Output) -> int:
     """What runs: state, figures and hints, or how the last run ended. Exit code 5 if nothing is running."""
+    _recover(output)
     run, info = runs.find_run(arguments.run_name)
     others = [other for other in _live() if other.id != info.id] if arguments.run_name is None else []
     snapshot = tasks.run(_one_snapshot(run)) if runs.is_supervised(info) else None
@@ -60,6 +61,14 @@ def status(arguments: argparse.Namespace, output: Output) -> int:
     return code
 
 
+def _recover(output: Output) -> None:
+    """See to runs that lost their supervisor, and say so."""
+    from console.client.recovery import recover
+
+    for sentence in tasks.run(recover()):
+        output.say(f"note: {sentence}")
+
+
 async def _one_snapshot(run: RunDir) -> Snapshot:
     session = await connect(run)
     try:
@@ -80,7 +89,7 @@ def _offline(run: RunDir, info: RunInfo, output: Output) -> tuple[dict[str, Any]
     if runs.is_serving(info):
         output.data(f"● {info.id}: the server runs (pid {info.server_pid}) but its supervisor is gone")
         output.data(f"  {info.url}")
-        output.say("Take it over with: dsv4-console. Or stop it with: dsv4-console stop")
+        output.say(f"It could not be given a new one; see {run.supervisor_log_path}, then: dsv4-console stop {info.id}")
         return _document(run, info, UNSUPERVISED, None), ExitCode.OK
     if info.state in LIVE_STATES:
         output.data(f"○ {info.id}: was {info.state} when server and supervisor ended without a word (a reboot?)")
@@ -192,6 +201,7 @@ def _print_lines(lines: Iterable[tuple[int, str]], output: Output) -> None:
 
 def stop(arguments: argparse.Namespace, output: Output) -> int:
     """Stop the server and wait until nothing is left of it."""
+    _recover(output)
     run, info = runs.find_run(arguments.run_name)
     if not runs.is_live(info):
         raise NotRunningError("Nothing is running", f"{info.id}: {info.state} {info.reason}".strip())

@@ -188,6 +188,10 @@ class Backend(Protocol):
         """
         ...
 
+    async def recover(self) -> tuple[str, ...]:
+        """Give runs that lost their supervisor a new one, or write down their end; a sentence for each."""
+        ...
+
     async def runs(self) -> tuple[RunInfo, ...]:
         """Runs whose supervisor or server is alive, newest first."""
         ...

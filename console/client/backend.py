@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from console.client.api import (
     ProfileProblem,
 )
 from console.client.launch import check_port, prepare_run, start_supervisor
+from console.client.recovery import recover
 from console.client.session import SocketSession, connect
 from console.core import versions
 from console.core.command import GENERATED, build_command, shell_line
@@ -89,21 +91,28 @@ class LocalBackend:
         run = await asyncio.to_thread(prepare_run, plan.profile_name, plan.profile, engine)
         return await start_supervisor(run)
 
+    async def recover(self) -> tuple[str, ...]:
+        """See to runs that lost their supervisor (see `console.client.recovery`); a sentence for each."""
+        return await recover()
+
     async def runs(self) -> tuple[RunInfo, ...]:
         """Runs whose supervisor or server is alive, newest first."""
         found = await asyncio.to_thread(runs.list_runs)
         return tuple(info for _, info in found if runs.is_live(info))
 
     async def attach(self, run_id: str) -> SocketSession:
-        """Attach to a run; a server whose supervisor was lost gets a new one first.
+        """Attach to a run; a server whose supervisor was lost, or what is left of one, gets a new one first.
 
         Raises:
-            NotRunningError: neither runs any more.
+            NotRunningError: nothing of it runs any more.
         """
         run, info = await asyncio.to_thread(runs.find_run, run_id)
         if runs.is_supervised(info):
-            return await connect(run)
-        if runs.is_serving(info):
+            with contextlib.suppress(NotRunningError):
+                return await connect(run)
+            # It may end just now, or have begun just now; then another one finds out which.
+            info = run.read_info()
+        if await asyncio.to_thread(runs.is_live, info):
             return await start_supervisor(run)
         raise NotRunningError(
             "The run is over",

@@ -59,6 +59,10 @@ class DeferredBackend:
         """Start a supervisor for this plan and attach to it."""
         return await (await self._backend()).launch(plan)
 
+    async def recover(self) -> tuple[str, ...]:
+        """See to runs that lost their supervisor."""
+        return await (await self._backend()).recover()
+
     async def runs(self) -> tuple[RunInfo, ...]:
         """Runs whose supervisor or server is alive, newest first."""
         return await (await self._backend()).runs()

@@ -329,6 +329,8 @@ class RunInfo(Data, frozen=True, kw_only=True):
     supervisor_pid: int | None = None
     supervisor_start_s: float | None = None
     """Start time of that process since boot, against reuse of its pid."""
+    guardian_pid: int | None = None
+    """The supervisor's parent, which starts it again if it dies."""
     server_pid: int | None = None
     server_start_s: float | None = None
     server_started_s: float | None = None

@@ -21,11 +21,13 @@ __all__ = [
     "is_same_process",
     "kill_session",
     "listener_of",
+    "owned_session",
     "process_start_s",
     "reap_session",
     "send_signal",
     "session_listens",
     "session_members",
+    "sessions_writing_to",
     "spawn_server",
 ]
 
@@ -120,6 +122,40 @@ def session_members(session_id: int) -> tuple[int, ...]:
         except (ProcessLookupError, PermissionError):
             continue
     return tuple(sorted(members))
+
+
+def owned_session(session_id: int, start_s: float | None, log_path: Path) -> bool:
+    """Whether processes run in the session of the server that was started with this pid and start time.
+
+    A pid may be given out again once the whole session is gone. So a leader must be the same process, and where the
+    leader is gone, one of the others must still write to the server's log.
+    """
+    leader_s = process_start_s(session_id)
+    if leader_s is not None:
+        return start_s is not None and is_same_process(session_id, start_s)
+    members = session_members(session_id)
+    if not members or not Path("/proc/self/fd").exists():
+        return bool(members)
+    return any(_writes_to(pid, str(log_path)) for pid in members)
+
+
+def sessions_writing_to(log_path: Path) -> tuple[int, ...]:
+    """Sessions with a process whose output goes to this file; none where that cannot be seen."""
+    name, own = str(log_path), os.getsid(0)
+    found = set()
+    for pid in psutil.pids():
+        if _writes_to(pid, name) and process_start_s(pid) is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                found.add(os.getsid(pid))
+    return tuple(sorted(found - {own, 0}))
+
+
+def _writes_to(pid: int, name: str) -> bool:
+    for number in (1, 2):
+        with contextlib.suppress(OSError):
+            if str(Path(f"/proc/{pid}/fd/{number}").readlink()) == name:
+                return True
+    return False
 
 
 def kill_session(session_id: int) -> tuple[int, ...]:

@@ -2,7 +2,8 @@
 
 `run.json` who and what · `launch.json` how to start it (again) · `server.log` what the server wrote ·
 `events.jsonl` what happened · `samples.jsonl` figures · `supervisor.log` the supervisor's own trouble ·
-`control.sock` its door.
+`control.sock` its door · `state.json` what a supervisor leaves to its successor · `exits` exit codes that its guardian
+collected.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ import msgspec
 
 from console.core.errors import NotRunningError, StateError
 from console.core.lifecycle import Timing
-from console.core.models import EventRecord, RunInfo, Sample
+from console.core.models import LIVE_STATES, EventRecord, Level, RunInfo, Sample, ServerState
 from console.core.profile import Profile
+from console.core.resume import Saved
 from console.io import paths
-from console.io.process import is_same_process
+from console.io.process import is_same_process, owned_session, sessions_writing_to
 
 __all__ = [
     "RUNS_KEPT",
@@ -38,7 +40,9 @@ __all__ = [
     "is_serving",
     "is_supervised",
     "list_runs",
+    "orphaned_session",
     "prune_runs",
+    "settle",
     "write_atomic",
 ]
 
@@ -64,8 +68,13 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     model: str
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Replace a file in one step, readable by its owner alone.
+
+    Args:
+        path: the file.
+        data: all of it.
+        sync: it must outlast a crash of the machine, not only one of this process.
 
     Raises:
         OSError: the disk is full or the directory is not writable; the old file is then untouched.
@@ -75,7 +84,8 @@ def write_atomic(path: Path, data: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -95,6 +105,9 @@ class RunDir:
         self.samples_path = path / "samples.jsonl"
         self.supervisor_log_path = path / "supervisor.log"
         self.socket_path = path / "control.sock"
+        self.state_path = path / "state.json"
+        self.exits_path = path / "exits"
+        self.lock_path = path / "supervisor.lock"
 
     @property
     def id(self) -> str:
@@ -125,6 +138,30 @@ class RunDir:
         """Write `launch.json`."""
         write_atomic(self.launch_path, msgspec.json.format(msgspec.json.encode(spec)) + b"\n")
 
+    def write_state(self, saved: Saved) -> None:
+        """Replace `state.json`. Written at every turn of events, so it is not forced to the disk."""
+        write_atomic(self.state_path, msgspec.json.encode(saved), sync=False)
+
+    def read_state(self) -> Saved | None:
+        """Read `state.json`; `None` if there is none that can be read."""
+        try:
+            return msgspec.json.decode(self.state_path.read_bytes(), type=Saved)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def exit_code(self, pid: int) -> int | None:
+        """How a process ended, if the guardian has collected it; negative for a signal."""
+        try:
+            lines = self.exits_path.read_text(encoding="ascii", errors="replace").splitlines()
+        except OSError:
+            return None
+        for line in reversed(lines):
+            name, _, code = line.partition(" ")
+            if name == str(pid):
+                with contextlib.suppress(ValueError):
+                    return int(code)
+        return None
+
     def append_event(self, event: EventRecord) -> None:
         """Add a line to `events.jsonl`."""
         self._append(self.events_path, msgspec.json.encode(event) + b"\n", EVENTS_BYTES_MAX)
@@ -145,7 +182,7 @@ class RunDir:
     @contextlib.contextmanager
     def claim(self) -> Iterator[bool]:
         """Hold the run for one supervisor; gives `False` where another one holds it. Ends with the process."""
-        with (self.path / "supervisor.lock").open("ab") as file:
+        with self.lock_path.open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -213,8 +250,60 @@ def is_serving(info: RunInfo) -> bool:
 
 
 def is_live(info: RunInfo) -> bool:
-    """Its supervisor or its server runs."""
-    return is_supervised(info) or is_serving(info)
+    """Its supervisor or its server runs, or processes of the server are left."""
+    return is_supervised(info) or is_serving(info) or _left(info) is not None
+
+
+def orphaned_session(info: RunInfo) -> int | None:
+    """The server's session id, if processes of it run and no supervisor does; `None` if not."""
+    if is_supervised(info):
+        return None
+    return info.server_pid if is_serving(info) else _left(info)
+
+
+def _left(info: RunInfo) -> int | None:
+    """The session of a run whose server's first process does not run, if other processes of it do."""
+    log_path = paths.runs_dir() / info.id / "server.log"
+    if info.server_pid is not None:
+        return info.server_pid if owned_session(info.server_pid, info.server_start_s, log_path) else None
+    if info.state not in LIVE_STATES or is_supervised(info):
+        return None
+    # The supervisor may have died between starting the server and noting its pid.
+    return next(iter(sessions_writing_to(log_path)), None)
+
+
+def settle(run: RunDir) -> RunInfo | None:
+    """Write down the end of a run that nobody was there to see; `None` if there is nothing to write.
+
+    That is the case if the record says that it lives, and of supervisor and server nothing is left.
+    """
+    try:
+        if not run.lock_path.exists() or run.read_info().state not in LIVE_STATES:
+            return None
+        with run.claim() as mine:
+            info = run.read_info()
+            if not mine or info.state not in LIVE_STATES or is_live(info):
+                return None
+            reason = f"was {info.state} when server and supervisor ended without a word (both killed, or a reboot)"
+            saved = run.read_state()
+            served = saved is not None and saved.machine.status.ready_s is not None
+            stopping = saved is not None and saved.machine.stop is not None and not saved.machine.stop.restart
+            state = ServerState.STOPPED if stopping else ServerState.CRASHED if served else ServerState.FAILED
+            info = msgspec.structs.replace(
+                info,
+                state=str(state),
+                reason=reason,
+                supervisor_pid=None,
+                supervisor_start_s=None,
+                guardian_pid=None,
+                server_pid=None,
+                server_start_s=None,
+            )
+            run.write_info(info)
+            run.append_event(EventRecord(time_s=time.time(), kind="state", text=f"{state}: {reason}", level=Level.BAD))
+            return info
+    except (OSError, StateError):
+        return None  # a record that cannot be written now is written at the next start
 
 
 def create_run(profile_name: str) -> RunDir:

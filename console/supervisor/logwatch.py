@@ -26,6 +26,9 @@ BEHIND_BYTES_MAX = 16 * 1024 * 1024
 LAST_BYTES = 4 * 1024 * 1024
 """Read after that."""
 
+CATCH_UP_READS_MAX = 2_000
+"""4 GB of log at most; what comes after is read as it would be anyway."""
+
 
 class LogWatch:
     """Follows `server.log` over several attempts: after a restart only the new attempt's lines count."""
@@ -60,6 +63,15 @@ class LogWatch:
         for _ in self.read(last=True):
             pass
         self._begin()
+
+    def catch_up(self) -> None:
+        """Take in all that is there already without telling of it: an earlier supervisor has told."""
+        for _ in range(CATCH_UP_READS_MAX):
+            before = self._tail.lines_read
+            for _update in self.read(last=False):
+                pass
+            if self._tail.lines_read == before:
+                return
 
     def read(self, *, last: bool = False) -> Iterator[PhaseUpdate]:
         """Take in what came since the last call; yields each change of phase or of its detail.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from console.core.models import EventRecord, RunInfo, Sample
+from console.core.resume import Saved
 from console.io.runs import RunDir
 from console.protocol import History
 
@@ -59,6 +60,13 @@ class Records:
         """Write `run.json` if it could not be written when it changed."""
         if self._info_unwritten:
             self.write_info(self._info)
+
+    def save(self, saved: Saved) -> None:
+        """Replace `state.json`."""
+        try:
+            self._run.write_state(saved)
+        except OSError as error:
+            self._lose(1, error)
 
     def event(self, event: EventRecord) -> None:
         """Keep one event."""

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -23,6 +24,7 @@ from console.core.models import (
     ServerState,
     Snapshot,
 )
+from console.core.resume import Saved, resume
 from console.io import process
 from console.io.gpu.base import GpuBackend
 from console.io.http import HttpClient
@@ -31,6 +33,7 @@ from console.protocol import ClientMessage, Reply, Restart, Stop
 from console.supervisor.care import Care
 from console.supervisor.door import Door
 from console.supervisor.engine import EngineProcess
+from console.supervisor.guardian import STOP_SIGNALS
 from console.supervisor.logwatch import LogWatch
 from console.supervisor.records import Records
 from console.supervisor.sampler import Sampler
@@ -54,10 +57,26 @@ _LEVELS = {
 }
 
 
+def _weighty(machine: Machine) -> tuple[object, ...]:
+    """What a successor must know of a machine; a change of it is saved at once."""
+    status = machine.status
+    return status.state, status.pid, status.ready_s, machine.stop, machine.retry_at_s, machine.alive, machine.cleaned
+
+
 class Supervisor:
     """Owns one server from launch to proof that nothing is left of it."""
 
-    def __init__(self, run: RunDir, spec: LaunchSpec, info: RunInfo, gpu: GpuBackend, http: HttpClient) -> None:
+    def __init__(
+        self,
+        run: RunDir,
+        spec: LaunchSpec,
+        info: RunInfo,
+        gpu: GpuBackend,
+        http: HttpClient,
+        *,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._wall = wall
         self._run = run
         self._spec = spec
         self._records = Records(run, info)
@@ -106,8 +125,9 @@ class Supervisor:
 
     def _install_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # the guardian starts this process with them blocked
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _on_signal(self, number: int) -> None:
@@ -117,28 +137,60 @@ class Supervisor:
 
     def _own(self) -> None:
         me = os.getpid()
-        info = self._records.info
+        guardian = os.getppid()
         self._records.write_info(
-            msgspec.structs.replace(info, supervisor_pid=me, supervisor_start_s=process.process_start_s(me))
+            msgspec.structs.replace(
+                self._records.info,
+                supervisor_pid=me,
+                supervisor_start_s=process.process_start_s(me),
+                guardian_pid=guardian if guardian == os.getsid(0) else None,
+            )
         )
 
     def _disown(self) -> None:
         self._records.write_info(
-            msgspec.structs.replace(self._records.info, supervisor_pid=None, supervisor_start_s=None)
+            msgspec.structs.replace(self._records.info, supervisor_pid=None, supervisor_start_s=None, guardian_pid=None)
         )
 
     def _begin(self) -> None:
+        saved = self._run.read_state()
         info = self._records.info
-        if info.server_pid is None or info.server_start_s is None:
+        pid, start_s = info.server_pid, info.server_start_s
+        if pid is None and saved is not None and Effect.SPAWN in saved.pending:
+            # The supervisor before this one may have died between starting the server and noting its pid.
+            pid = next(iter(process.sessions_writing_to(self._run.log_path)), None)
+            start_s = process.process_start_s(pid) if pid is not None else None
+        if pid is None and saved is None:
             self._feed(lifecycle.Launch())
             return
-        self._engine = EngineProcess.adopt(info.server_pid, info.server_start_s)
-        self._engine.watch(self._on_exit)
-        self._sampler.set_target(self._spec.url, info.server_pid)
-        self._machine = lifecycle.adopted(
-            self._spec.timing, info.server_pid, self._now(), started_s=info.server_started_s
-        )
-        self._note("took over a server whose supervisor was lost", Level.WARN)
+        resumed = resume(saved, self._now(), pid=pid) if saved is not None else None
+        if resumed is None and pid is None:
+            self._feed(lifecycle.Launch())
+            return
+        self._take_over(resumed, pid, start_s)
+
+    def _take_over(self, resumed: lifecycle.Step | None, pid: int | None, start_s: float | None) -> None:
+        """Go on where a lost supervisor was."""
+        info = self._records.info
+        if resumed is not None:
+            self._machine, effects = resumed
+            self._log.catch_up()
+        else:
+            assert pid is not None  # noqa: S101 - told by the caller
+            effects = ()
+            self._machine = lifecycle.adopted(self._spec.timing, pid, self._now(), started_s=info.server_started_s)
+        # A stop that a lost supervisor had been asked for is one that this one was asked for.
+        self._stop_asked = self._machine.stop is not None and not self._machine.stop.restart
+        if pid is not None:
+            self._engine = EngineProcess.adopt(pid, start_s, self._run.log_path, self._run.exit_code)
+            self._records.write_info(msgspec.structs.replace(info, server_pid=pid, server_start_s=start_s))
+            if self._machine.alive:
+                self._sampler.set_target(self._spec.url, pid)
+                self._engine.watch(self._on_exit)
+        self._note(f"took over a server whose supervisor was lost ({self._machine.status.state})", Level.WARN)
+        self._perform(effects)
+        if pid is None and self._machine.alive:
+            self._feed(lifecycle.Exited(None))
 
     async def _turn(self) -> None:
         self._read_log()
@@ -165,20 +217,31 @@ class Supervisor:
         asked = self._stop_asked and self._machine.status.state is ServerState.STOPPED
         return asked or now - self._over_since_s >= LINGER_S
 
-    @staticmethod
-    def _now() -> Now:
-        return Now(time.monotonic(), time.time())
+    def _now(self) -> Now:
+        return Now(time.monotonic(), self._wall())
 
     def _feed(self, event: lifecycle.Event) -> None:
-        before = self._machine.status
-        self._machine, effects = lifecycle.step(self._machine, event, self._now())
+        earlier = self._machine
+        before = earlier.status
+        self._machine, effects = lifecycle.step(earlier, event, self._now())
         after = self._machine.status
+        if effects or _weighty(self._machine) != _weighty(earlier):
+            self._save(effects)
         if after.state is not before.state:
             self._state_changed(before.state)
         elif after.phase is not before.phase and after.phase is not None:
             self._event("phase", f"{after.phase}: {after.phase_detail}".rstrip(": "), Level.INFO)
+        self._perform(effects)
+
+    def _perform(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:
             self._carry_out(effect)
+        if effects:
+            self._save(())
+
+    def _save(self, pending: tuple[Effect, ...]) -> None:
+        """Leave to a successor what is so, and what is about to be done."""
+        self._records.save(Saved(machine=self._machine, saved_s=time.monotonic(), pending=pending))
 
     def _state_changed(self, before: ServerState) -> None:
         status = self._machine.status
@@ -219,7 +282,7 @@ class Supervisor:
                 self._records.info,
                 server_pid=engine.pid,
                 server_start_s=engine.start_s,
-                server_started_s=time.time(),
+                server_started_s=self._wall(),
             )
         )
         self._sampler.set_target(self._spec.url, engine.pid)
@@ -283,7 +346,7 @@ class Supervisor:
     def _tell(self) -> None:
         """Sample, judge, record and publish one tick."""
         gpus, host, engine, sources = self._sampler.latest()
-        now = time.time()
+        now = self._wall()
         if self._machine.stop is not None and engine is not None:
             self._feed(lifecycle.InFlight((engine.running or 0) + (engine.waiting or 0)))
         status = msgspec.structs.replace(self._machine.status, over=self._machine.over)
@@ -319,7 +382,7 @@ class Supervisor:
                 self._event("hint", f"{hint.title}: {' '.join(hint.evidence)}", hint.level)
 
     def _event(self, kind: str, text: str, level: Level) -> None:
-        event = EventRecord(time_s=time.time(), kind=kind, text=text, level=level)
+        event = EventRecord(time_s=self._wall(), kind=kind, text=text, level=level)
         self._records.event(event)
         self._door.announce(event)
 

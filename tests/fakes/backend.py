@@ -542,6 +542,10 @@ class FakeBackend:
             self.sessions[plan.profile_name] = session
         return session
 
+    async def recover(self) -> tuple[str, ...]:
+        """Nothing was lost."""
+        return ()
+
     async def runs(self) -> tuple[RunInfo, ...]:
         """What runs."""
         return self._runs

@@ -270,6 +270,8 @@ class PickerScreen(Screen[None]):
         await self._read_runs()
 
     async def _read_runs(self) -> None:
+        for sentence in await self.console.backend.recover():
+            self.console.notify(sentence, severity="warning", markup=False)
         self.catalogue.runs = await self.console.backend.runs()
         self.query_one("#title", Title).repaint()
         self.refresh_bindings()
