@@ -19,8 +19,10 @@ from console.core.lifecycle import Timing
 from console.core.models import RunInfo
 from console.core.profile import Profile
 from console.core.text import redact, redact_argv
+from console.io.config import read_configuration
 from console.io.engines import Engine
 from console.io.process import listener_of
+from console.io.pruning import prune_runs, pruned_event
 from console.io.runs import LaunchSpec, RunDir, create_run
 from console.io.tinymodel import resolve_model
 
@@ -126,6 +128,8 @@ def prepare_run(name: str, profile: Profile, engine: Engine) -> RunDir:
         max_model_len=limit if isinstance(limit, int) else None,
     )
     try:
+        if (pruned := pruned_event(prune_runs(read_configuration()))) is not None:
+            run.append_event(pruned)
         run.write_launch(spec)
         run.write_info(info)
     except OSError as error:
