@@ -177,6 +177,10 @@ def _runs(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> Non
         "--drain-timeout", metavar="S", type=_seconds, dest="stop_drain_s", help="let requests finish for so long"
     )
     verb.set_defaults(function="runs.stop")
+    verb = commands.add_parser("report", parents=[common], help="one redacted archive of a run for a bug tracker")
+    verb.add_argument("run_name", metavar="RUN", nargs="?", help="run or profile; default: the newest")
+    verb.add_argument("-o", "--output", metavar="FILE", dest="report_file", help="default: dsv4-report-RUN.tar.gz here")
+    verb.set_defaults(function="report.report")
     verb = commands.add_parser("chat", parents=[common], help="ask the served model")
     verb.add_argument("prompt", metavar="PROMPT", nargs="?", help="default: read it from stdin, or converse on a TTY")
     verb.add_argument("--run", metavar="RUN", dest="run_name")
