@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import shutil
 import socket
 import subprocess
@@ -179,6 +180,7 @@ async def start_supervisor(run: RunDir) -> SocketSession:
 def _spawn(run: RunDir) -> subprocess.Popen[bytes]:
     try:
         with run.supervisor_log_path.open("ab") as log:
+            os.fchmod(log.fileno(), 0o600)
             # -P keeps the working directory off the module path: it is the operator's, with any names in it.
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", "console.supervisor", str(run.path)],

@@ -175,6 +175,8 @@ class RunDir:
                 path.replace(path.with_name(f"{path.stem}.1{path.suffix}"))
         with path.open("ab", buffering=0) as file:
             size = file.tell()
+            if size == 0:
+                os.fchmod(file.fileno(), 0o600)
             written = file.write(data)
             if written != len(data):
                 file.truncate(size)
