@@ -99,6 +99,7 @@ def build() -> argparse.ArgumentParser:
     _profiles(commands, common)
     _engine(commands, common)
     _runs(commands, common)
+    _housekeeping(commands, common)
     return parser
 
 
@@ -176,6 +177,10 @@ def _runs(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> Non
         "--drain-timeout", metavar="S", type=_seconds, dest="stop_drain_s", help="let requests finish for so long"
     )
     verb.set_defaults(function="runs.stop")
+    verb = commands.add_parser("report", parents=[common], help="one redacted archive of a run for a bug tracker")
+    verb.add_argument("run_name", metavar="RUN", nargs="?", help="run or profile; default: the newest")
+    verb.add_argument("-o", "--output", metavar="FILE", dest="report_file", help="default: dsv4-report-RUN.tar.gz here")
+    verb.set_defaults(function="report.report")
     verb = commands.add_parser("chat", parents=[common], help="ask the served model")
     verb.add_argument("prompt", metavar="PROMPT", nargs="?", help="default: read it from stdin, or converse on a TTY")
     verb.add_argument("--run", metavar="RUN", dest="run_name")
@@ -183,6 +188,17 @@ def _runs(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> Non
     verb.add_argument("--max-tokens", metavar="N", type=_count)
     verb.add_argument("--temperature", metavar="T", type=_temperature)
     verb.set_defaults(function="chat.chat")
+
+
+def _housekeeping(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    group = commands.add_parser("runs", help="list and prune what earlier launches left")
+    verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    verb = verbs.add_parser("list", parents=[common], help="all runs with state and disk space")
+    verb.set_defaults(function="housekeeping.list_all")
+    verb = verbs.add_parser("prune", parents=[common], help="remove old runs, never one that is alive")
+    verb.add_argument("--dry-run", action="store_true", dest="prune_dry_run", help="only say which")
+    verb.add_argument("--keep", metavar="N", type=_count, help="keep the newest N (config.toml: runs_kept, 30)")
+    verb.set_defaults(function="housekeeping.prune")
 
 
 def _seconds(text: str) -> float:

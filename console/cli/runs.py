@@ -17,11 +17,13 @@ from console.cli.output import Output
 from console.client.session import connect
 from console.core.errors import ExitCode, NotRunningError, ServerFailedError, UsageError
 from console.core.models import LIVE_STATES, HintState, LogPage, RunInfo, ServerState, Snapshot
+from console.core.text import Redactor
 from console.core.units import elapsed_text, latency_text, percent_text, rate_text, ratio_text
 from console.headless.narrator import set_options
 from console.io import runs
 from console.io.logtail import LogTail
 from console.io.runs import RunDir
+from console.io.secrets import known_secrets
 from console.protocol import Pushed
 
 __all__ = ["logs", "status", "stop"]
@@ -156,7 +158,7 @@ def logs(arguments: argparse.Namespace, output: Output) -> int:
     live = runs.is_live(info)
     if not run.log_path.exists() and not (live and arguments.follow):
         raise NotRunningError("There is no log yet", str(run.log_path), "See: dsv4-console status")
-    with contextlib.closing(LogTail(run.log_path)) as tail:
+    with contextlib.closing(LogTail(run.log_path, Redactor(known_secrets(info)))) as tail:
         _print_log(tail, run, live, arguments, output)
     return ExitCode.OK
 

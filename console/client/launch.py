@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import shutil
 import socket
 import subprocess
@@ -19,8 +20,10 @@ from console.core.lifecycle import Timing
 from console.core.models import RunInfo
 from console.core.profile import Profile
 from console.core.text import redact, redact_argv
+from console.io.config import read_configuration
 from console.io.engines import Engine
 from console.io.process import listener_of
+from console.io.pruning import prune_runs, pruned_event
 from console.io.runs import LaunchSpec, RunDir, create_run
 from console.io.tinymodel import resolve_model
 
@@ -126,6 +129,8 @@ def prepare_run(name: str, profile: Profile, engine: Engine) -> RunDir:
         max_model_len=limit if isinstance(limit, int) else None,
     )
     try:
+        if (pruned := pruned_event(prune_runs(read_configuration()))) is not None:
+            run.append_event(pruned)
         run.write_launch(spec)
         run.write_info(info)
     except OSError as error:
@@ -175,6 +180,7 @@ async def start_supervisor(run: RunDir) -> SocketSession:
 def _spawn(run: RunDir) -> subprocess.Popen[bytes]:
     try:
         with run.supervisor_log_path.open("ab") as log:
+            os.fchmod(log.fileno(), 0o600)
             # -P keeps the working directory off the module path: it is the operator's, with any names in it.
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", "console.supervisor", str(run.path)],

@@ -14,8 +14,10 @@ import msgspec
 from console.client.api import ChatDelta, ChatMessage, ChatOptions, LogReader, Lost, Update
 from console.core.errors import NotRunningError, UsageError
 from console.core.models import RunInfo
+from console.core.text import Redactor
 from console.io.logtail import LogTail
 from console.io.runs import RunDir
+from console.io.secrets import known_secrets
 from console.protocol import (
     FULL,
     LINE_BYTES_MAX,
@@ -110,8 +112,8 @@ class SocketSession:
         await self._ask(Restart(id=next(self._ids), drain_timeout_s=drain_timeout_s))
 
     def log(self) -> LogReader:
-        """Read the server's log from its start."""
-        return LogTail(self._dir.log_path)
+        """Read the server's log from its start, without the secrets that are known here."""
+        return LogTail(self._dir.log_path, Redactor(known_secrets(self._run)))
 
     def chat(self, messages: Sequence[ChatMessage], options: ChatOptions) -> AsyncIterator[ChatDelta]:
         """Stream an answer of the served model."""

@@ -14,6 +14,8 @@ from typing import Final, overload
 __all__ = [
     "HIDDEN",
     "LINE_CHARS_MAX",
+    "SECRET_CHARS_MIN",
+    "Redactor",
     "StreamCleaner",
     "clean",
     "is_secret_name",
@@ -153,6 +155,13 @@ _SECRET_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
+_TELLTALES: Final = (
+    "hf_", "sk-", "gho_", "ghp_", "ghr_", "ghs_", "ghu_", "key", "bearer", "://", "secret", "passw",
+    "-token", "_token", "token=", "token'", 'token"',
+)  # fmt: skip
+"""What at least one of `_SECRET_TEXT` needs, in small letters."""
+
+
 def is_secret_name(name: str) -> bool:
     """Whether an environment variable or flag of this name holds a secret, as far as its name tells."""
     return _SECRET_NAME.search(name) is not None
@@ -183,6 +192,28 @@ def _redact_text(text: str, known: Sequence[str]) -> str:
     for pattern, shown in _SECRET_TEXT:
         text = pattern.sub(shown, text)
     return text
+
+
+class Redactor:
+    """`redact` for many lines: most of them have nothing to hide, which one look tells.
+
+    Args:
+        secrets: values known to be secret.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._known = sorted({secret for secret in secrets if len(secret) >= SECRET_CHARS_MIN}, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """The text with `•••` for secrets."""
+        folded = text.casefold()
+        for part in _TELLTALES:
+            if part in folded:
+                return _redact_text(text, self._known)
+        for secret in self._known:
+            if secret in text:
+                return _redact_text(text, self._known)
+        return text
 
 
 def redact_argv(argv: Iterable[str], secrets: Iterable[str] = ()) -> tuple[str, ...]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from console.core.errors import StateError, UsageError
 from console.io import paths
@@ -23,6 +24,10 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     engine: str | None = None
     """Engine for profiles that name none: an installed engine's name, or a path to a `vllm` command."""
+    runs_kept: Annotated[int, Meta(ge=1, le=100_000)] = 30
+    """Runs kept, the newest; those that are alive are never removed."""
+    runs_gib: Annotated[float, Meta(gt=0)] = 20.0
+    """Disk space of all runs together, GiB; beyond it the oldest go, though never the newest."""
 
 
 def read_configuration() -> Configuration:

@@ -7,6 +7,7 @@ rotation, truncation and a file that does not exist yet. Nothing here waits; the
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -30,10 +31,15 @@ class LogTail:
     A file that was cut or replaced is read from its start; line numbers go on counting, so that a number means one
     line for the life of this reader. What a replaced file still held is read first. What was dropped from a log is
     passed over, and counted in the page after it.
+
+    Args:
+        path: the log.
+        redact: hides what a line must not show; the file keeps it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, redact: Callable[[str], str] = str) -> None:
         self._path = path
+        self._redact = redact
         self._file: BinaryIO | None = None
         self._identity: tuple[int, int] | None = None
         self._read_bytes = 0
@@ -46,7 +52,7 @@ class LogTail:
     @property
     def partial(self) -> str:
         """The line not yet ended, for example a progress bar as it stands. Not part of any page."""
-        return self._splitter.partial
+        return self._redact(self._splitter.partial)
 
     @property
     def offset(self) -> int:
@@ -91,7 +97,7 @@ class LogTail:
         self._lines = first - 1 + len(lines)
         skipped = self._skipped if lines else 0
         self._skipped -= skipped
-        return LogPage(lines=tuple(lines), offset=self._offset, first_line=first, skipped=skipped)
+        return LogPage(lines=tuple(map(self._redact, lines)), offset=self._offset, first_line=first, skipped=skipped)
 
     def skip_to_last(self, bytes_max: int) -> int:
         """Pass over whole lines so that about `bytes_max` bytes are left to read. Returns how many lines that were.

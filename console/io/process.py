@@ -92,6 +92,7 @@ def spawn_server(
         OSError: it cannot be executed, or the log cannot be opened.
     """
     with log_path.open("ab") as log:
+        os.fchmod(log.fileno(), 0o600)  # it may hold what users ask the model
         return subprocess.Popen(
             list(argv),
             env=dict(env),

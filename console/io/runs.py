@@ -13,7 +13,6 @@ import errno
 import fcntl
 import os
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,27 +30,26 @@ from console.io import paths
 from console.io.process import is_same_process, owned_session, sessions_writing_to
 
 __all__ = [
-    "RUNS_KEPT",
     "LaunchSpec",
     "RunDir",
     "create_run",
+    "damaged_runs",
     "find_run",
     "is_live",
     "is_serving",
     "is_supervised",
     "list_runs",
     "orphaned_session",
-    "prune_runs",
     "settle",
     "write_atomic",
 ]
 
-RUNS_KEPT = 30
-"""Runs that are over and older than the newest so many are removed."""
 SAMPLES_BYTES_MAX = 64 * 1024 * 1024
 """At this size the samples file starts anew; the one before is kept beside it."""
 EVENTS_BYTES_MAX = 16 * 1024 * 1024
 """The same for events."""
+
+DAMAGED_FIX = "Its log may still be read: server.log in that directory. Otherwise remove the directory."
 
 T = TypeVar("T")
 
@@ -214,6 +212,8 @@ class RunDir:
                 path.replace(path.with_name(f"{path.stem}.1{path.suffix}"))
         with path.open("ab", buffering=0) as file:
             size = file.tell()
+            if size == 0:
+                os.fchmod(file.fileno(), 0o600)
             written = file.write(data)
             if written != len(data):
                 file.truncate(size)
@@ -223,9 +223,12 @@ class RunDir:
         try:
             return msgspec.json.decode(path.read_bytes(), type=kind)
         except FileNotFoundError as error:
-            raise StateError("The run is incomplete", f"{path} is missing", "Remove the run's directory.") from error
+            raise StateError("The run is incomplete", f"{path} is missing", DAMAGED_FIX) from error
+        except msgspec.ValidationError as error:
+            newer = f"{path}: {error}; it may have been written by another version of dsv4-console"
+            raise StateError("The run cannot be understood", newer, DAMAGED_FIX) from error
         except (OSError, msgspec.DecodeError) as error:
-            raise StateError("The run is damaged", f"{path}: {error}", "Remove the run's directory.") from error
+            raise StateError("The run is damaged", f"{path}: {error}", DAMAGED_FIX) from error
 
 
 def _read_lines(path: Path, kind: type[T]) -> Iterator[T]:
@@ -307,13 +310,12 @@ def settle(run: RunDir) -> RunInfo | None:
 
 
 def create_run(profile_name: str) -> RunDir:
-    """Make a new run directory, and remove runs beyond the limit.
+    """Make a new run directory.
 
     Raises:
         StateError: the state directory is not writable.
     """
     root = paths.make_private_dir(paths.runs_dir())
-    prune_runs()
     stamp = time.strftime("%Y%m%d-%H%M%S")
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", profile_name)[:48]
     for suffix in ("", *(f"-{n}" for n in range(2, 100))):
@@ -351,6 +353,18 @@ def list_runs() -> tuple[tuple[RunDir, RunInfo], ...]:
     return tuple(found)
 
 
+def damaged_runs() -> tuple[tuple[Path, str], ...]:
+    """Directories among the runs whose `run.json` cannot be read, and why."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for path in sorted(paths.runs_dir().iterdir()):
+            try:
+                RunDir(path).read_info()
+            except StateError as error:
+                found.append((path, error.message))
+    return tuple(found)
+
+
 def find_run(name: str | None) -> tuple[RunDir, RunInfo]:
     """The run of this id or profile (`None`: any), a live one before others, then the newest.
 
@@ -363,6 +377,10 @@ def find_run(name: str | None) -> tuple[RunDir, RunInfo]:
     for pair in runs:
         if is_live(pair[1]):
             return pair
+    if name is not None:
+        for path, why in damaged_runs():
+            if path.name == name:
+                raise StateError("The run is damaged", why, DAMAGED_FIX)
     if runs:
         return runs[0]
     raise NotRunningError(
@@ -370,13 +388,3 @@ def find_run(name: str | None) -> tuple[RunDir, RunInfo]:
         f"no run or profile named {name!r} in {paths.runs_dir()}" if name else "",
         "Start one: dsv4-console --profile NAME",
     )
-
-
-def prune_runs(keep: int = RUNS_KEPT) -> int:
-    """Remove runs that are over, beyond the newest `keep`. Returns how many went."""
-    gone = 0
-    for run, info in list_runs()[keep:]:
-        if not is_live(info):
-            shutil.rmtree(run.path, ignore_errors=True)
-            gone += 1
-    return gone

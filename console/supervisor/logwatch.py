@@ -11,7 +11,9 @@ from console.core.diagnosis import Diagnoser
 from console.core.logparse import LineParser, parse_line
 from console.core.models import Diagnosis
 from console.core.phases import PhaseTracker, PhaseUpdate, StartFacts
+from console.core.text import Redactor
 from console.io.logtail import LogTail
+from console.io.secrets import known_secrets
 
 __all__ = ["LogWatch"]
 
@@ -35,7 +37,7 @@ class LogWatch:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._tail = LogTail(path)
+        self._tail = LogTail(path, Redactor(known_secrets()))
         self.skipped_lines = 0
         """Lines that came faster than they can be looked at; the log has them."""
         self._begin()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from console.core.text import (
     HIDDEN,
     SEQUENCE_CHARS_MAX,
+    Redactor,
     StreamCleaner,
     clean,
     is_secret_name,
@@ -121,6 +122,7 @@ def test_truncation_says_how_much() -> None:
 def test_secrets_are_hidden(text: str) -> None:
     shown = redact(text, secrets=["s3cr3tvalue"] if text.startswith("known") else ())
     assert "s3cr3tvalue" not in shown
+    assert Redactor(["s3cr3tvalue"] if text.startswith("known") else ())(text) == shown
     assert HIDDEN in shown
 
 
@@ -136,6 +138,12 @@ def test_secrets_are_hidden(text: str) -> None:
 )
 def test_harmless_text_is_left_alone(text: str) -> None:
     assert redact(text) == text
+    assert Redactor()(text) == text
+
+
+@given(st.text(alphabet="hfskgp_-=: '\"@/.aTOKENkeyBearer0123456789", max_size=120))
+def test_the_quick_look_misses_nothing(text: str) -> None:
+    assert Redactor(["s3cr3t"])(text) == redact(text, ["s3cr3t"])
 
 
 @pytest.mark.parametrize(

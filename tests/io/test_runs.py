@@ -61,14 +61,6 @@ def test_nothing_launched_yet_says_so() -> None:
     assert "--profile" in caught.value.fix
 
 
-def test_pruning_spares_what_is_alive() -> None:
-    live, _ = make("old", **alive())
-    for second in range(1, 5):
-        make(created_s=float(second))
-    assert runs.prune_runs(keep=2) == 2
-    assert live.path.exists()
-
-
 def test_damaged_runs_are_passed_over_and_named_when_asked_for() -> None:
     run, _ = make()
     run.info_path.write_text("{")
