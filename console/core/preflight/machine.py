@@ -15,7 +15,7 @@ __all__ = ["ENGRAM_BYTES", "MACHINE", "OPEN_FILES", "SHM_BYTES"]
 OPEN_FILES = 65_535
 """vLLM raises its soft limit to this where the hard limit lets it (`set_ulimit`)."""
 OPEN_FILES_CPU = 4_096
-"""The CPU build serves a few requests at a time; this many files are ten times what it had open with 8."""
+"""With fewer files even the CPU build with a few clients may run out. A round figure: the hard limit of old systems."""
 SHM_BYTES = 1 * 1024**3
 """With several GPUs NCCL and vLLM's message queues live there; Docker's 64 MiB are too few. A round, safe figure."""
 WORKER_BYTES = 4 * 1024**3
