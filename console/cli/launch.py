@@ -120,25 +120,21 @@ def _check(
     from console.cli.doctor import check_lines
 
     report = tasks.run(backend.preflight(plan))
-    news = [check for check in report.notable if check not in said]
-    for check in news:
-        for line in check_lines(check):
-            output.say(line)
     held = report.held_by(force=arguments.force)
     overridden = [check for check in report.blocked if check not in held]
-    output.line(
-        {
-            "type": "preflight",
-            "checks": news,
-            "blocked": [check.id for check in held],
-            "overridden": [check.id for check in overridden],
-        }
-    )
+    news = [check for check in report.notable if check not in said]
+    for check in news:
+        if check in held:
+            continue  # the error tells it
+        for line in check_lines(check):
+            output.say(line)
+        if check in overridden:
+            output.say(f"    --force overrides this: {check.consequence}")
+    if news:
+        ids = {"blocked": [check.id for check in held], "overridden": [check.id for check in overridden]}
+        output.line({"type": "preflight", "checks": news, **ids})
     if held:
         raise BlockedError(*blocked_words(held))
-    for check in overridden:
-        if check not in said:
-            output.say(f"--force overrides {check.title}: {check.consequence}")
     return report.notable
 
 

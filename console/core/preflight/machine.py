@@ -43,7 +43,7 @@ def _memory(facts: Facts, profile: Profile | None) -> Finding:
         return blocked(
             line,
             remedy="Use a machine with more memory, or keep the tables on the GPUs: "
-            '--set serve.extra.engram_config={"cpu_offload"=false}',
+            "--set 'serve.extra.engram_config={cpu_offload=false}'",
             consequence="The tables are pinned in host memory: the kernel kills the server while it loads.",
         )
     if memory.available_bytes < need:

@@ -1,4 +1,4 @@
-"""What a refused launch is told: title, message and fix, the same for every front end."""
+"""What a refused launch is told: title, message and fix of its error."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from console.core.preflight.report import Check, Override
 
 __all__ = ["blocked_words"]
 
-_LIFTED: dict[Override, str] = {
-    Override.FORCE: "To launch all the same: --force",
-    Override.PUBLIC: "",  # its remedy names the option; it is not offered twice
-    Override.NONE: "",
-}
-
 
 def blocked_words(held: Sequence[Check]) -> tuple[str, str, str]:
     """Title, message and fix for the checks that hold a launch back, of which there is at least one."""
-    first = held[0]
-    title = f"Not launched: {first.text}" if len(held) == 1 else f"Not launched: {len(held)} checks block it"
-    message = first.consequence if len(held) == 1 else "\n".join(f"{each.title}: {each.consequence}" for each in held)
-    # One check that no --force lifts makes the offer empty.
-    same = {each.override for each in held}
-    lifted = _LIFTED[first.override] if len(same) == 1 else ""
-    remedy = first.remedy if len(held) == 1 else "See the remedies above."
-    return title, message, " ".join(filter(None, (remedy, lifted)))
+    title = "Not launched: " + ", ".join(each.title for each in held)
+    offer = "To launch all the same: --force" if all(each.override is Override.FORCE for each in held) else ""
+    if len(held) == 1:
+        (only,) = held
+        message = "\n".join(filter(None, (only.text, *only.figures, only.consequence)))
+        return title, message, " ".join(filter(None, (_sentence(only.remedy), offer)))
+    lines = []
+    for each in held:
+        lines += [f"{each.title}: {each.text}", *(f"    {figure}" for figure in each.figures)]
+        lines += [f"    {each.consequence}"] if each.consequence else []
+        lines += [f"    → {each.remedy}"] if each.remedy else []
+    return title, "\n".join(lines), offer or "See the remedies above."
+
+
+def _sentence(text: str) -> str:
+    return f"{text}." if text and text[-1] not in ".!?)" and " " in text else text
