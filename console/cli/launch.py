@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 from console.cli import tasks
 from console.cli.output import Output, Steps, is_terminal
 from console.client.api import Backend, LaunchPlan
-from console.core.errors import ConsoleError, EngineError, ExitCode, UsageError
+from console.core.errors import BlockedError, ConsoleError, EngineError, ExitCode, UsageError
+from console.core.preflight.words import blocked_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from console.client.backend import LocalBackend
+    from console.core.preflight import Check
 
 __all__ = ["overrides_from", "run"]
 
-NEED_A_PROFILE = ("dry_run", "detach", "set", "yes", "drain_timeout", "ready_timeout", "json")
+NEED_A_PROFILE = ("dry_run", "detach", "set", "force", "yes", "drain_timeout", "ready_timeout", "json")
 ONLY_FOR_THE_UI = ("attach", "ascii", "no_mouse")
 
 
@@ -78,7 +82,7 @@ def _open_ui(arguments: argparse.Namespace) -> int:
     from console.tui.run import run_tui
 
     return run_tui(
-        DeferredBackend(arguments.engine),
+        DeferredBackend(arguments.engine, allow_public=arguments.allow_public_without_key),
         attach_run=attach,
         ascii_glyphs=arguments.ascii,
         mouse=not arguments.no_mouse,
@@ -88,17 +92,52 @@ def _open_ui(arguments: argparse.Namespace) -> int:
 def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: Output) -> int:
     from console.client.backend import LocalBackend
 
-    backend = LocalBackend(arguments.engine)
-    for sentence in tasks.run(backend.recover()):
-        output.say(f"note: {sentence}")
+    backend = LocalBackend(arguments.engine, allow_public=arguments.allow_public_without_key)
     plan = tasks.run(backend.plan(arguments.profile, overrides))
     for warning in plan.warnings:
         output.say(f"note: {warning}")
     if arguments.dry_run:
         return _dry_run(plan, output)
+    for sentence in tasks.run(backend.recover()):
+        output.say(f"note: {sentence}")
+    said = _check(backend, plan, arguments, output)
     if plan.engine_name is None:
         plan = _install(backend, plan, arguments, output)
+        _check(backend, plan, arguments, output, said)  # what only an engine can tell
     return tasks.run(_launch(backend, plan, arguments, output))
+
+
+def _check(
+    backend: Backend,
+    plan: LaunchPlan,
+    arguments: argparse.Namespace,
+    output: Output,
+    said: Sequence[Check] = (),
+) -> tuple[Check, ...]:
+    """Preflight: say what is not as it should be, and return it.
+
+    Raises:
+        BlockedError: a check blocks the launch and no option lifts it.
+    """
+    from console.cli.doctor import check_lines
+
+    report = tasks.run(backend.preflight(plan))
+    held = report.held_by(force=arguments.force)
+    overridden = [check for check in report.blocked if check not in held]
+    news = [check for check in report.notable if check not in said]
+    for check in news:
+        if check in held:
+            continue  # the error tells it
+        for line in check_lines(check):
+            output.say(line)
+        if check in overridden:
+            output.say(f"    --force overrides this: {check.consequence}")
+    if news:
+        ids = {"blocked": [check.id for check in held], "overridden": [check.id for check in overridden]}
+        output.line({"type": "preflight", "checks": news, **ids})
+    if held:
+        raise BlockedError(*blocked_words(held))
+    return report.notable
 
 
 async def _launch(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output) -> ExitCode:

@@ -14,7 +14,8 @@ PROG = "dsv4-console"
 
 EPILOG = """\
 exit codes: 0 done · 1 the server failed · 2 usage or profile · 3 engine, GPU, port or directory ·
-4 not ready in time · 5 nothing is running · 70 a defect here · 130 SIGINT · 143 SIGTERM, SIGHUP
+4 not ready in time · 5 nothing is running · 6 preflight blocks the launch · 70 a defect here ·
+130 SIGINT · 143 SIGTERM, SIGHUP
 
 Without a command it opens the console, or attaches to the server that is running.
 Files: profiles in $XDG_CONFIG_HOME/dsv4-console/profiles, engines in $XDG_DATA_HOME/dsv4-console/engines,
@@ -60,6 +61,8 @@ _LAUNCH_ONLY = {
     "--engine": "engine",
     "--dry-run": "dry_run",
     "--detach": "detach",
+    "--force": "force",
+    "--allow-public-without-key": "allow_public_without_key",
     "--yes": "yes",
     "--drain-timeout": "drain_timeout",
     "--ready-timeout": "ready_timeout",
@@ -98,6 +101,7 @@ def build() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     _profiles(commands, common)
     _engine(commands, common)
+    _doctor(commands, common)
     _runs(commands, common)
     _housekeeping(commands, common)
     return parser
@@ -117,6 +121,12 @@ def _launch_options(parser: argparse.ArgumentParser) -> None:
     launch.add_argument("--engine", metavar="ENGINE", help="installed engine, or path of a vllm command")
     launch.add_argument("--dry-run", action="store_true", help="print the exact command and environment; run nothing")
     launch.add_argument("--detach", action="store_true", help="return once it is ready; the server goes on")
+    launch.add_argument("--force", action="store_true", help="launch although preflight blocks it")
+    launch.add_argument(
+        "--allow-public-without-key",
+        action="store_true",
+        help="serve an address that others reach although VLLM_API_KEY is not set; --force does not cover this",
+    )
     launch.add_argument("--yes", action="store_true", help="install a missing engine without asking")
     launch.add_argument(
         "--drain-timeout", metavar="S", type=_seconds, help="on a signal, let requests finish for so long"
@@ -160,6 +170,18 @@ def _engine(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> N
     verb.add_argument("name", metavar="NAME")
     verb.add_argument("--yes", action="store_true", dest="sure", help="do not ask")
     verb.set_defaults(function="engine.remove")
+
+
+def _doctor(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    verb = commands.add_parser("doctor", parents=[common], help="check this machine, and whether a profile can start")
+    verb.add_argument("doctor_profile", metavar="PROFILE", nargs="?", help="default: the machine alone")
+    verb.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="doctor_overrides")
+    verb.add_argument(
+        "--allow-public-without-key", action="store_true", dest="doctor_allow_public", help="as when launching"
+    )
+    verb.add_argument("--end-orphans", action="store_true", help="end vLLM processes that nobody holds any more")
+    verb.add_argument("--yes", action="store_true", dest="sure", help="do not ask")
+    verb.set_defaults(function="doctor.doctor")
 
 
 def _runs(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:

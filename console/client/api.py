@@ -13,6 +13,7 @@ import msgspec
 
 from console.core.fit import FitSummary
 from console.core.models import ChatDelta, ChatMessage, ChatOptions, GpuReading, LogPage
+from console.core.preflight import Preflight
 from console.core.profile import Profile
 from console.core.suitability import Suitability
 from console.protocol import Happened, History, Pushed, RunInfo
@@ -29,6 +30,7 @@ __all__ = [
     "LogReader",
     "Lost",
     "MachineInfo",
+    "Preflight",
     "ProfileEntry",
     "ProfileProblem",
     "Session",
@@ -174,6 +176,10 @@ class Backend(Protocol):
             console.core.errors.ProfileError: no such profile, or an override is wrong.
             console.core.errors.EngineError: the engine asked for is not of the profile's versions.
         """
+        ...
+
+    async def preflight(self, plan: LaunchPlan | None = None) -> Preflight:
+        """Check whether this plan can be launched, or without one the machine. Takes less than two seconds."""
         ...
 
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:

@@ -10,10 +10,12 @@ from typing import Any
 
 import psutil
 
+from console.client import preflight
 from console.client.api import (
     InstallProgress,
     LaunchPlan,
     MachineInfo,
+    Preflight,
     ProfileEntry,
     ProfileProblem,
 )
@@ -41,10 +43,16 @@ GIB = 2**30
 
 
 class LocalBackend:
-    """Everything on this machine. `engine` is the operator's choice on the command line."""
+    """Everything on this machine.
 
-    def __init__(self, engine: str | None = None) -> None:
+    Args:
+        engine: the operator's choice on the command line.
+        allow_public: they allow an address that others reach without a key.
+    """
+
+    def __init__(self, engine: str | None = None, *, allow_public: bool = False) -> None:
         self._explicit_engine = engine
+        self._allow_public = allow_public
         self._machine: MachineInfo | None = None
 
     async def machine(self) -> MachineInfo:
@@ -73,6 +81,10 @@ class LocalBackend:
     async def plan(self, name: str, overrides: Mapping[str, Any] | None = None) -> LaunchPlan:
         """What a launch would do. Raises ProfileError, EngineError or StateError."""
         return await asyncio.to_thread(self._plan, name, overrides or {})
+
+    async def preflight(self, plan: LaunchPlan | None = None) -> Preflight:
+        """Check a plan, or the machine; every probe has its limit (see `console.io.preflight`)."""
+        return await asyncio.to_thread(preflight.run, plan, allow_public=self._allow_public)
 
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
         """Install a fitting engine and plan again."""

@@ -13,6 +13,7 @@ from console.client.api import (
     InstallProgress,
     LaunchPlan,
     MachineInfo,
+    Preflight,
     ProfileEntry,
     ProfileProblem,
     Session,
@@ -28,15 +29,16 @@ __all__ = ["DeferredBackend"]
 class DeferredBackend:
     """A `Backend` that passes everything on to a `LocalBackend` (see there for what is raised)."""
 
-    def __init__(self, engine: str | None = None) -> None:
+    def __init__(self, engine: str | None = None, *, allow_public: bool = False) -> None:
         self._engine = engine
+        self._allow_public = allow_public
         self._local: LocalBackend | None = None
         self._loading = asyncio.Lock()
 
     async def _backend(self) -> LocalBackend:
         async with self._loading:
             if self._local is None:
-                self._local = await asyncio.to_thread(_load, self._engine)
+                self._local = await asyncio.to_thread(_load, self._engine, self._allow_public)
         return self._local
 
     async def machine(self) -> MachineInfo:
@@ -50,6 +52,10 @@ class DeferredBackend:
     async def plan(self, name: str, overrides: Mapping[str, Any] | None = None) -> LaunchPlan:
         """What a launch would do."""
         return await (await self._backend()).plan(name, overrides)
+
+    async def preflight(self, plan: LaunchPlan | None = None) -> Preflight:
+        """Check a plan, or the machine."""
+        return await (await self._backend()).preflight(plan)
 
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
         """Install a fitting engine and plan again."""
@@ -72,7 +78,7 @@ class DeferredBackend:
         return await (await self._backend()).attach(run_id)
 
 
-def _load(engine: str | None) -> LocalBackend:
+def _load(engine: str | None, allow_public: bool) -> LocalBackend:
     from console.client.backend import LocalBackend
 
-    return LocalBackend(engine)
+    return LocalBackend(engine, allow_public=allow_public)

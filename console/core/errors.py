@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 __all__ = [
+    "BlockedError",
     "ConsoleError",
     "EngineError",
     "ExitCode",
@@ -33,6 +34,8 @@ class ExitCode(IntEnum):
     """The server was not ready in time."""
     NOT_RUNNING = 5
     """There is no such run, or no server is running."""
+    BLOCKED = 6
+    """A check before the launch says that it would fail, or that it would expose the server."""
     INTERNAL = 70
     """A defect in this program."""
     INTERRUPTED = 130
@@ -90,6 +93,12 @@ class StateError(ConsoleError):
     """The state, data or configuration directory cannot be used."""
 
     exit_code = ExitCode.ENVIRONMENT
+
+
+class BlockedError(ConsoleError):
+    """Preflight blocks the launch."""
+
+    exit_code = ExitCode.BLOCKED
 
 
 class NotReadyError(ConsoleError):

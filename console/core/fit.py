@@ -17,7 +17,19 @@ import msgspec
 
 from console.core.profile import EngineKind, Profile
 
-__all__ = ["ARCHITECTURES", "GIB", "GPU_MEMORY_GIB", "Architecture", "FitSummary", "fit", "gqa", "mla", "v4"]
+__all__ = [
+    "ARCHITECTURES",
+    "CPU_PROCESSES_GIB",
+    "GIB",
+    "GPU_MEMORY_GIB",
+    "UTILIZATION_DEFAULT",
+    "Architecture",
+    "FitSummary",
+    "fit",
+    "gqa",
+    "mla",
+    "v4",
+]
 
 GIB = 2**30
 

@@ -80,6 +80,10 @@ ALIASES: dict[str, str] = {
 } | {flag.removeprefix("--"): field for field, flag in FLAGS.items()}
 """Every spelling of a `[serve]` field's flag that vLLM takes."""
 
+GUARDED = ("api-key", "hf-token", "host", "port")
+"""Flags that vLLM must not come to by a shortened name: it takes the beginning of a flag for the whole, and a key
+would then stand in its arguments, or another address take the place of `serve.host`."""
+
 _EXTRA_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VERSION_ONLY = re.compile(r"\d+(\.\d+)*")
@@ -206,8 +210,14 @@ def _extra(profile: Profile) -> Findings:
         flag, dot, _ = key.partition(".")
         name = flag.replace("_", "-").lower()
         field = ALIASES.get(name) or ALIASES.get(name.removeprefix("no-"))
+        short = next((whole for whole in GUARDED if len(name) > 1 and whole != name and whole.startswith(name)), "")
         if name in RESERVED:
             yield Finding(key=dotted, text=RESERVED[name])
+        elif short:
+            # The value may be a key: it is not shown.
+            yield Finding(
+                key=dotted, text=f"vLLM may take it for --{short}: {RESERVED.get(short, f'write serve.{short}')}"
+            )
         elif field and (not dot or getattr(profile.serve, field) is not None):
             yield Finding(key=dotted, found=value, text=f"write serve.{field}")
         if seen.setdefault(key.replace("_", "-").lower(), key) != key:

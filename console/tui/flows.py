@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from console.client.api import LaunchPlan
 from console.core.errors import ConsoleError
 from console.core.models import ServerState
+from console.core.preflight import Check, Preflight
 from console.core.profile import EngineKind
 from console.tui import fmt
 from console.tui.model import RunModel
 from console.tui.screens.dialogs import ChooseRun, Confirm, Dialog, Option, Question
 from console.tui.screens.install import InstallScreen
+from console.tui.screens.preflight import Held, LaunchQuestion, force_question
 
 if TYPE_CHECKING:
     from console.tui.app import ConsoleApp
@@ -41,16 +43,20 @@ def _requests(model: RunModel) -> str:
 
 
 async def launch(app: ConsoleApp, name: str) -> None:
-    """Plan, install an engine if there is none, ask, and launch."""
+    """Plan, check, ask, install an engine if there is none, check what only an engine can tell, and launch."""
     try:
         plan = await app.backend.plan(name)
+        report = await app.backend.preflight(plan)
+        if not await _agreed(app, plan, report):
+            return
         if plan.engine_name is None:
             new = await _install(app, plan)
             if new is None:
                 return
-            plan = new
-        elif not await _agreed(app, plan):
-            return
+            plan, said = new, report.notable
+            report = await app.backend.preflight(plan)
+            if set(report.notable) - set(said) and not await _agreed(app, plan, report):
+                return
         session = await app.backend.launch(plan)
     except ConsoleError as error:
         app.show_problem(error)
@@ -62,7 +68,23 @@ def _address(plan: LaunchPlan) -> str:
     return f"{plan.profile.serve.host}:{plan.profile.serve.port}"
 
 
-async def _agreed(app: ConsoleApp, plan: LaunchPlan) -> bool:
+async def _agreed(app: ConsoleApp, plan: LaunchPlan, report: Preflight) -> bool:
+    """Ask about a launch; one that is blocked is asked about twice, with what it leads to."""
+    if report.blocked:
+        name = plan.profile_name
+        if await app.push_screen_wait(Held(name, report)) != "force":
+            return False
+        return await app.push_screen_wait(force_question(name, report)) == "yes"
+    return await _asked(app, plan, report.notable)
+
+
+async def _asked(app: ConsoleApp, plan: LaunchPlan, checks: tuple[Check, ...]) -> bool:
+    if plan.engine_name is None:
+        kind = "CPU engine" if plan.profile.engine.kind is EngineKind.CPU else "CUDA engine"
+        took = "about a minute" if plan.profile.engine.kind is EngineKind.CPU else "several minutes, some gigabytes"
+        question = f"Install the {kind} first ({took}), then launch {plan.profile_name} on {_address(plan)}?"
+        sentences = [*plan.warnings, f"The same as: {plan.install_offer}"]
+        return await app.push_screen_wait(LaunchQuestion(question, checks, sentences, "install and launch")) == "yes"
     version = f" with vLLM {plan.engine_version}" if plan.engine_version else ""
     sentences = list(plan.warnings)
     cost = plan.profile.cost.usd_per_hour
@@ -70,22 +92,10 @@ async def _agreed(app: ConsoleApp, plan: LaunchPlan) -> bool:
         sentences.append(f"The machine costs about ${cost:,.2f} an hour.")
     sentences.append("The server goes on when this terminal closes; s stops it.")
     question = f"Launch {plan.profile_name} on {_address(plan)}{version}?"
-    answer = await app.push_screen_wait(
-        Question(question, sentences, (Option("yes", "y", "launch"), Option("no", "n", "not now")))
-    )
-    return answer == "yes"
+    return await app.push_screen_wait(LaunchQuestion(question, checks, sentences, "launch")) == "yes"
 
 
 async def _install(app: ConsoleApp, plan: LaunchPlan) -> LaunchPlan | None:
-    kind = "CPU engine" if plan.profile.engine.kind is EngineKind.CPU else "CUDA engine"
-    took = "about a minute" if plan.profile.engine.kind is EngineKind.CPU else "several minutes, some gigabytes"
-    question = f"Install the {kind} first ({took}), then launch {plan.profile_name} on {_address(plan)}?"
-    sentences = [*plan.warnings, f"The same as: {plan.install_offer}"]
-    answer = await app.push_screen_wait(
-        Question(question, sentences, (Option("yes", "y", "install and launch"), Option("no", "n", "not now")))
-    )
-    if answer != "yes":
-        return None
     result = await app.push_screen_wait(InstallScreen(app.backend, plan))
     if isinstance(result, ConsoleError):
         raise result

@@ -20,6 +20,7 @@ from console.client.api import (
     LogPage,
     Lost,
     MachineInfo,
+    Preflight,
     ProfileEntry,
     ProfileProblem,
     Suitability,
@@ -478,6 +479,12 @@ class FakeBackend:
         self.install_hold: asyncio.Event | None = None
         self.install_cancelled = False
         self.launch_error: ConsoleError | None = None
+        self.reports: list[Preflight] = [Preflight()]
+        """What preflight finds, one per call, the last one again and again."""
+
+    async def preflight(self, plan: LaunchPlan | None = None) -> Preflight:
+        """The next report."""
+        return self.reports.pop(0) if len(self.reports) > 1 else self.reports[0]
 
     async def machine(self) -> MachineInfo:
         """The machine."""

@@ -52,6 +52,8 @@ class StubNvml(ModuleType):
             "nvmlDeviceGetEnforcedPowerLimit": lambda index: 700_000,
             "nvmlDeviceGetTemperature": lambda index, sensor: 63,
             "nvmlDeviceGetCudaComputeCapability": lambda index: [9, 0],
+            "nvmlSystemGetCudaDriverVersion_v2": lambda: 13_020,
+            "nvmlDeviceGetMigMode": lambda index: [0, 1],
             "nvmlDeviceGetComputeRunningProcesses": lambda index: [
                 SimpleNamespace(pid=77, usedGpuMemory=1000),
                 SimpleNamespace(pid=78 + index, usedGpuMemory=None),
@@ -102,6 +104,9 @@ class TestContract:
             backend.driver_version,
             backend.compute_capabilities,
             backend.memory_used_by_pid,
+            backend.cuda_driver_version,
+            backend.mig_modes,
+            backend.holders,
         ]
         for call in calls:
             with pytest.raises(HardwareError, match="not open"):
@@ -127,6 +132,11 @@ class TestContract:
         assert backend.driver_version() == "580.159.04"
         assert backend.compute_capabilities() == ((9, 0), (9, 0))
         assert backend.memory_used_by_pid() == {77: 2000}
+        major, minor = backend.cuda_driver_version() or (0, 0)
+        assert (major, minor >= 0) == (13, True)
+        assert backend.mig_modes() == (False, False)
+        assert 77 in {pid for _, pid, _ in backend.holders()}
+        assert {index for index, _, _ in backend.holders()} <= {0, 1}
         backend.close()
 
     def test_opening_again(self, backend: GpuBackend) -> None:
@@ -150,6 +160,18 @@ def test_nvml_units_and_balance(stub: StubNvml) -> None:
     assert stub.opened == 1
     backend.close()
     assert stub.opened == 0
+
+
+def test_what_preflight_asks_of_nvml(stub: StubNvml) -> None:
+    backend = NvmlBackend()
+    backend.open()
+    assert backend.cuda_driver_version() == (13, 2)
+    assert backend.holders() == ((0, 77, 1000), (0, 78, None), (1, 77, 1000), (1, 79, None))
+    stub.fail["nvmlDeviceGetMigMode", 0] = NOT_SUPPORTED
+    stub.fail["nvmlDeviceGetMigMode", 1] = NO_PERMISSION
+    assert backend.mig_modes() == (False, None)
+    stub.fail["nvmlSystemGetCudaDriverVersion_v2", None] = NOT_SUPPORTED
+    assert backend.cuda_driver_version() is None
 
 
 def test_names_as_bytes(stub: StubNvml) -> None:

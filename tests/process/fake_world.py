@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from console.core.command import FLAGS
+from console.io.preflight.engine import FLAGS_MIN
 from tests.e2e.world import World, wait_for
 
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_vllm.py"
@@ -31,9 +33,18 @@ def install_fake(data_home: Path) -> Path:
     """Put the scripted server where an installed engine stands."""
     folder = data_home / "dsv4-console" / "engines" / ENGINE
     write_vllm(folder / "bin" / "vllm")
+    _write_flags(folder / "lib" / "python3.11" / "site-packages" / "vllm")
     record = {"name": ENGINE, "kind": "cpu", "version": VERSION, "python": "3.11", "created_s": 1.0}
     (folder / "engine.json").write_text(json.dumps(record), encoding="utf-8")
     return folder
+
+
+def _write_flags(package: Path) -> None:
+    """The flags of `vllm serve` where preflight looks for them: those that profiles can set, and some more."""
+    flags = [*FLAGS.values(), *(f"--option-of-many-{number}" for number in range(FLAGS_MIN))]
+    (package / "engine").mkdir(parents=True, exist_ok=True)
+    lines = (f'group.add_argument("{flag}")' for flag in flags)
+    (package / "engine" / "arg_utils.py").write_text("\n".join(lines), encoding="utf-8")
 
 
 class FakeWorld(World):

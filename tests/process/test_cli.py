@@ -138,11 +138,15 @@ def test_an_engine_in_use_is_not_removed(live: FakeWorld) -> None:
 def test_a_taken_port_names_its_holder_and_a_free_one(live: FakeWorld) -> None:
     pid = live.status()["run"]["server_pid"]
     runs = sorted(live.runs.iterdir())
-    error = error_of(live.run("--profile", "cpu-smoke", "--set", f"serve.port={live.port}", "--json"))
-    assert error["exit_code"] == 3
-    assert error["title"] == f"Port {live.port} is taken"
-    assert f"pid {pid}" in error["message"]
-    assert "--set serve.port=" in error["fix"]
+    done = live.run("--profile", "cpu-smoke", "--force", "--set", f"serve.port={live.port}", "--json")
+    told, last = (json.loads(line) for line in done.stdout.splitlines())
+    assert (told["type"], told["blocked"], told["overridden"]) == ("preflight", ["port"], [])
+    assert last["error"]["exit_code"] == done.returncode == 6
+    assert last["error"]["title"] == "Not launched: Port"
+    assert f"Port {live.port} is taken" in last["error"]["message"]
+    assert f"pid {pid}" in last["error"]["message"]
+    assert "--set serve.port=" in last["error"]["fix"]
+    assert "--force" not in last["error"]["fix"]
     assert sorted(live.runs.iterdir()) == runs, "nothing was made for a launch that did not happen"
 
 

@@ -46,6 +46,21 @@ class GpuBackend(Protocol):
         """Major and minor of each GPU, in the order of their indices: (9, 0) for an H100."""
         ...
 
+    def cuda_driver_version(self) -> tuple[int, int] | None:
+        """Major and minor of the newest CUDA that the driver supports: (13, 0)."""
+        ...
+
+    def mig_modes(self) -> tuple[bool | None, ...]:
+        """Whether each GPU is cut into instances; `None` where the driver does not tell. GPUs without MIG: False."""
+        ...
+
+    def holders(self) -> tuple[tuple[int, int, int | None], ...]:
+        """GPU index, process id and bytes of each process that computes on a GPU.
+
+        Inside a container the driver may tell nothing, or process ids of the host; bytes may be unknown.
+        """
+        ...
+
     def memory_used_by_pid(self) -> Mapping[int, int]:
         """Bytes of GPU memory that each process holds on all GPUs together, where the driver tells.
 

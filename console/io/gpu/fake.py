@@ -40,7 +40,9 @@ class FakeGpuBackend:
         frames: readings of all GPUs, or an error to raise in their place.
         open_errors: what `open` raises, one per call, before it succeeds.
         capability: compute capability of every GPU.
-        used_by_pid: what `memory_used_by_pid` answers.
+        used_by_pid: what `memory_used_by_pid` answers; `holders` tells the same of the first GPU.
+        cuda_driver_version: the newest CUDA of the driver.
+        mig: MIG mode of every GPU.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class FakeGpuBackend:
         capability: tuple[int, int] = (9, 0),
         driver_version: str = "580.159.04",
         used_by_pid: Mapping[int, int] | None = None,
+        cuda_driver_version: tuple[int, int] | None = (13, 0),
+        mig: bool | None = False,
     ) -> None:
         if not frames:
             raise ValueError("a scripted source needs at least one frame")
@@ -59,6 +63,8 @@ class FakeGpuBackend:
         self._capability = capability
         self._driver_version = driver_version
         self._used_by_pid = dict(used_by_pid or {})
+        self._cuda_driver_version = cuda_driver_version
+        self._mig = mig
         self._next = 0
         self._open = False
 
@@ -99,8 +105,22 @@ class FakeGpuBackend:
     def compute_capabilities(self) -> tuple[tuple[int, int] | None, ...]:
         """The scripted one for each GPU of the first frame that has any."""
         self._need_open()
-        frame = next((frame for frame in self._frames if not isinstance(frame, HardwareError)), ())
-        return (self._capability,) * len(frame)
+        return (self._capability,) * self._count
+
+    def cuda_driver_version(self) -> tuple[int, int] | None:
+        """The scripted one."""
+        self._need_open()
+        return self._cuda_driver_version
+
+    def mig_modes(self) -> tuple[bool | None, ...]:
+        """The scripted one for each GPU of the first frame that has any."""
+        self._need_open()
+        return (self._mig,) * self._count
+
+    def holders(self) -> tuple[tuple[int, int, int | None], ...]:
+        """The scripted processes, on the first GPU."""
+        self._need_open()
+        return tuple((0, pid, held) for pid, held in self._used_by_pid.items())
 
     def memory_used_by_pid(self) -> Mapping[int, int]:
         """The scripted one."""
@@ -110,6 +130,11 @@ class FakeGpuBackend:
     def close(self) -> None:
         """Close it; frames go on where they were after the next `open`."""
         self._open = False
+
+    @property
+    def _count(self) -> int:
+        """GPUs of the first frame that is no error."""
+        return len(next((frame for frame in self._frames if not isinstance(frame, HardwareError)), ()))
 
     def _need_open(self) -> None:
         if not self._open:

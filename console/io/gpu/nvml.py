@@ -19,6 +19,7 @@ __all__ = ["NvmlBackend"]
 
 GPUS_MAX = 64
 MILLIWATTS = 1000.0
+NOT_SUPPORTED = 3
 NO_LIBRARY = 12
 UNKNOWN_CODE = 999
 GET_ACCESS = "In a container, start it with GPU access (--gpus all)."
@@ -129,14 +130,33 @@ class NvmlBackend:
         found = (self._ask("nvmlDeviceGetCudaComputeCapability", device.handle) for device in self._devices)
         return tuple(None if pair is None else (int(pair[0]), int(pair[1])) for pair in found)
 
+    def cuda_driver_version(self) -> tuple[int, int] | None:
+        """Major and minor of the newest CUDA that the driver supports."""
+        self._need_open()
+        number = self._ask("nvmlSystemGetCudaDriverVersion_v2")
+        # nvml.h: NVML_CUDA_DRIVER_VERSION_MAJOR is number / 1000, _MINOR is number % 1000 / 10.
+        return None if number is None else (int(number) // 1000, int(number) % 1000 // 10)
+
+    def mig_modes(self) -> tuple[bool | None, ...]:
+        """Whether each GPU is cut into instances; one that has no such mode is not."""
+        self._need_open()
+        return tuple(self._mig(device) for device in self._devices)
+
+    def holders(self) -> tuple[tuple[int, int, int | None], ...]:
+        """GPU index, process id and bytes of each process that computes on a GPU."""
+        self._need_open()
+        return tuple(
+            (device.index, int(each.pid), None if each.usedGpuMemory is None else int(each.usedGpuMemory))
+            for device in self._devices
+            for each in self._ask("nvmlDeviceGetComputeRunningProcesses", device.handle) or ()
+        )
+
     def memory_used_by_pid(self) -> Mapping[int, int]:
         """Bytes that each process holds on all GPUs together, where the driver tells."""
-        self._need_open()
         used: dict[int, int] = {}
-        for device in self._devices:
-            for process in self._ask("nvmlDeviceGetComputeRunningProcesses", device.handle) or ():
-                if process.usedGpuMemory is not None:
-                    used[process.pid] = used.get(process.pid, 0) + int(process.usedGpuMemory)
+        for _, pid, held in self.holders():
+            if held is not None:
+                used[pid] = used.get(pid, 0) + held
         return used
 
     def close(self) -> None:
@@ -178,6 +198,13 @@ class NvmlBackend:
             power_limit_w=watts(self._ask("nvmlDeviceGetEnforcedPowerLimit", handle)),
             temperature_c=None if temperature is None else float(temperature),
         )
+
+    def _mig(self, device: Device) -> bool | None:
+        self._last_code = UNKNOWN_CODE
+        modes = self._ask("nvmlDeviceGetMigMode", device.handle)
+        if modes is None:
+            return False if self._last_code == NOT_SUPPORTED else None
+        return bool(modes[0])
 
     def _ask(self, function: str, *args: Any) -> Any:
         """What an NVML function answers; `None` if it fails or this library does not have it."""
