@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from console.cli import tasks
 from console.cli.output import Output, Steps, is_terminal
 from console.client.api import Backend, LaunchPlan
 from console.core.errors import ConsoleError, EngineError, ExitCode, UsageError
+from console.core.text import redact
 
 if TYPE_CHECKING:
     from console.client.backend import LocalBackend
@@ -110,6 +112,7 @@ async def _launch(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.N
         say=output.say,
         emit=output.line if output.json else None,
         interval_s=arguments.status_interval,
+        again=_again(arguments),
     )
     try:
         return await follow(
@@ -126,6 +129,16 @@ async def _launch(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.N
             await again.stop(0.0)
             await again.close()
         raise
+
+
+def _again(arguments: argparse.Namespace) -> str:
+    """This launch as one would type it, for a proposal to add to."""
+    words = ["dsv4-console", "--profile", arguments.profile]
+    for pair in arguments.overrides:
+        words += ["--set", pair]
+    if arguments.engine is not None:
+        words += ["--engine", arguments.engine]
+    return redact(shlex.join(words))
 
 
 def _dry_run(plan: LaunchPlan, output: Output) -> int:

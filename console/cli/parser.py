@@ -99,6 +99,7 @@ def build() -> argparse.ArgumentParser:
     _profiles(commands, common)
     _engine(commands, common)
     _runs(commands, common)
+    _diagnose(commands, common)
     return parser
 
 
@@ -183,6 +184,25 @@ def _runs(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> Non
     verb.add_argument("--max-tokens", metavar="N", type=_count)
     verb.add_argument("--temperature", metavar="T", type=_temperature)
     verb.set_defaults(function="chat.chat")
+
+
+def _diagnose(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    verb = commands.add_parser(
+        "diagnose", parents=[common], help="why a server failed: cause, remedy and line of a log"
+    )
+    verb.add_argument("log", metavar="LOG", help="a log file of any vLLM server, - for stdin, a run, or `last`")
+    verb.add_argument(
+        "--exit-code",
+        metavar="N",
+        type=_exit_status,
+        dest="server_exit_code",
+        help="what the server ended with, if known",
+    )
+    verb.set_defaults(function="diagnose.diagnose")
+
+
+def _exit_status(text: str) -> int:
+    return int(_number(text, int, -64, 255, "an exit status from -64 (a signal) to 255"))
 
 
 def _seconds(text: str) -> float:

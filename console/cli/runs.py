@@ -18,7 +18,7 @@ from console.client.session import connect
 from console.core.errors import ExitCode, NotRunningError, ServerFailedError, UsageError
 from console.core.models import LIVE_STATES, HintState, RunInfo, ServerState, Snapshot
 from console.core.units import elapsed_text, latency_text, percent_text, rate_text, ratio_text
-from console.headless.narrator import set_options
+from console.headless.failure import set_options
 from console.io import runs
 from console.io.logtail import LogTail
 from console.io.runs import RunDir
