@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from console.cli.output import Output, Steps, is_terminal
 from console.client.api import Backend, LaunchPlan
 from console.core.errors import BlockedError, ConsoleError, EngineError, ExitCode, UsageError
 from console.core.preflight.words import blocked_words
+from console.core.text import redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,6 +153,7 @@ async def _launch(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.N
         say=output.say,
         emit=output.line if output.json else None,
         interval_s=arguments.status_interval,
+        again=_again(arguments),
     )
     try:
         return await follow(
@@ -167,6 +170,16 @@ async def _launch(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.N
             await again.stop(0.0)
             await again.close()
         raise
+
+
+def _again(arguments: argparse.Namespace) -> str:
+    """This launch as one would type it, for a proposal to add to."""
+    words = ["dsv4-console", "--profile", arguments.profile]
+    for pair in arguments.overrides:
+        words += ["--set", pair]
+    if arguments.engine is not None:
+        words += ["--engine", arguments.engine]
+    return redact(shlex.join(words))
 
 
 def _dry_run(plan: LaunchPlan, output: Output) -> int:

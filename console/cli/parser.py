@@ -104,6 +104,7 @@ def build() -> argparse.ArgumentParser:
     _doctor(commands, common)
     _runs(commands, common)
     _housekeeping(commands, common)
+    _diagnose(commands, common)
     return parser
 
 
@@ -221,6 +222,25 @@ def _housekeeping(commands: argparse._SubParsersAction[_Parser], common: _Parser
     verb.add_argument("--dry-run", action="store_true", dest="prune_dry_run", help="only say which")
     verb.add_argument("--keep", metavar="N", type=_count, help="keep the newest N (config.toml: runs_kept, 30)")
     verb.set_defaults(function="housekeeping.prune")
+
+
+def _diagnose(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    verb = commands.add_parser(
+        "diagnose", parents=[common], help="why a server failed: cause, remedy and line of a log"
+    )
+    verb.add_argument("log", metavar="LOG", help="a log file of any vLLM server, - for stdin, a run, or `last`")
+    verb.add_argument(
+        "--exit-code",
+        metavar="N",
+        type=_exit_status,
+        dest="server_exit_code",
+        help="what the server ended with, if known",
+    )
+    verb.set_defaults(function="diagnose.diagnose")
+
+
+def _exit_status(text: str) -> int:
+    return int(_number(text, int, -64, 255, "an exit status from -64 (a signal) to 255"))
 
 
 def _seconds(text: str) -> float:

@@ -19,7 +19,7 @@ from console.core.errors import ExitCode, NotRunningError, ServerFailedError, Us
 from console.core.models import LIVE_STATES, HintState, LogPage, RunInfo, ServerState, Snapshot
 from console.core.text import Redactor
 from console.core.units import elapsed_text, latency_text, percent_text, rate_text, ratio_text
-from console.headless.narrator import set_options
+from console.headless.failure import set_options
 from console.io import runs
 from console.io.logtail import LogTail
 from console.io.runs import RunDir

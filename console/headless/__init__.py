@@ -6,7 +6,8 @@ supervisor vanishes, it attaches to the server again.
 
 from __future__ import annotations
 
+from console.headless.failure import set_options
 from console.headless.follow import follow
-from console.headless.narrator import Narrator, set_options
+from console.headless.narrator import Narrator
 
 __all__ = ["Narrator", "follow", "set_options"]

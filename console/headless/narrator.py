@@ -5,30 +5,27 @@ Separate from `follow`, which decides: this only tells.
 
 from __future__ import annotations
 
-import json
-import shlex
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
-from console.core.logparse import parse_line
 from console.core.models import (
     Diagnosis,
     EngineReading,
     EventRecord,
     Hint,
     HintState,
-    ProfileChange,
     RunInfo,
     ServerState,
     ServerStatus,
     Snapshot,
 )
 from console.core.units import elapsed_text, latency_text, percent_text, rate_text, ratio_text
+from console.headless.failure import failure_lines, set_options
 
-__all__ = ["Narrator", "set_options"]
+__all__ = ["Narrator"]
 
 Say = Callable[[str], None]
 Emit = Callable[[dict[str, Any]], None]
@@ -41,8 +38,6 @@ STILL_S = 30.0
 """After so long without news a phase says that it goes on."""
 DRAIN_PAUSE_S = 1.0
 """Between two counts of requests that are waited for."""
-EXCERPT_LINES_MAX = 6
-QUOTED_CHARS_MAX = 300
 
 _FIGURES_IN = frozenset({ServerState.READY, ServerState.UNHEALTHY})
 
@@ -56,6 +51,7 @@ class Narrator:
         say: prints a line for people.
         emit: prints an object for programs; `None` where there are none.
         interval_s: seconds between lines with figures while it serves.
+        again: the command that launched it, to propose it with a change.
         clock: monotonic seconds.
         wall: seconds since 1970.
     """
@@ -68,6 +64,7 @@ class Narrator:
         say: Say,
         emit: Emit | None,
         interval_s: float,
+        again: str = "",
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -76,6 +73,7 @@ class Narrator:
         self._say = say
         self._emit = emit
         self._interval_s = interval_s
+        self._again = again
         self._clock = clock
         self._wall = wall
         self._began_s = clock()
@@ -131,19 +129,10 @@ class Narrator:
         self._say_hints(snapshot.hints)
 
     def failure(self, diagnosis: Diagnosis | None) -> None:
-        """Say why it failed: cause, remedy, where the full log is."""
-        if diagnosis is None:
-            reason = self._status.reason if self._status else ""
-            self._say(f"  cause:  not found in the log{'; ' + reason if reason else ''}")
-            self._say("  remedy: read the end of the log")
-        else:
-            why = f" – {diagnosis.why}" if diagnosis.why else ""
-            self._say(f"  cause:  {diagnosis.title}{why}")
-            for line in _excerpt(diagnosis):
-                self._say(f"          {line}")
-            change = f"  Try: {set_options(diagnosis.change)}" if diagnosis.change else ""
-            self._say(f"  remedy: {diagnosis.remedy}{change}")
-        self._say(f"  log:    {self._log_path}")
+        """Say why it failed in three lines: cause, remedy, where in the log; and the change to try, if there is one."""
+        reason = self._status.reason if self._status else ""
+        for line in failure_lines(diagnosis, self._log_path, reason=reason, command=self._again):
+            self._say(f"  {line}")
         data = msgspec.to_builtins(diagnosis) if diagnosis else None
         self._send("failure", diagnosis=data, log=self._log_path)
 
@@ -253,26 +242,6 @@ class Narrator:
         self._hints = firing
 
 
-def set_options(changes: Iterable[ProfileChange]) -> str:
-    """Profile changes as one would type them: `--set serve.max_num_seqs=64 --set serve.dtype=`."""
-    return " ".join(f"--set {shlex.quote(f'{change.key}={_value(change.after)}')}" for change in changes)
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return ""  # takes the setting out
-    return value if isinstance(value, str) else _toml(value)
-
-
-def _toml(value: Any) -> str:
-    """A value as TOML has it in one line, which is how `--set` reads it."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _engine_figures(engine: EngineReading) -> list[str]:
     parts = [
         f"running {_count(engine.running)}",
@@ -292,15 +261,3 @@ def _tokens(value: float | None) -> str:
 
 def _count(value: int | None) -> str:
     return "–" if value is None else str(value)
-
-
-def _excerpt(diagnosis: Diagnosis) -> list[str]:
-    """The lines of the log that the diagnosis rests on, without vLLM's prefixes."""
-    lines = [parse_line(line).message.strip() for line in diagnosis.text.splitlines()]
-    lines = [f"{line[:QUOTED_CHARS_MAX]}…" if len(line) > QUOTED_CHARS_MAX else line for line in lines if line]
-    if not lines:
-        return []
-    shown = lines[:1] if diagnosis.cause is not None else lines[-EXCERPT_LINES_MAX:]
-    where = f"log line {diagnosis.line}: " if diagnosis.line is not None and len(shown) == 1 else ""
-    first = [f"from log line {diagnosis.line}:"] if diagnosis.line is not None and not where else []
-    return [*first, *(f"{where}{line}" for line in shown)]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from console.core.failures.checkpoint import CHECKPOINT
+from console.core.failures.cpu import CPU
 from console.core.failures.reports import REPORTS
 from console.core.failures.row import Failure, FailureLevel, Stage
 from console.core.failures.serving import SERVING
@@ -15,5 +17,5 @@ from console.core.failures.starting import STARTING
 
 __all__ = ["FAILURES", "Failure", "FailureLevel", "Stage"]
 
-FAILURES: Final[tuple[Failure, ...]] = (*STARTING, *SERVING, *REPORTS)
+FAILURES: Final[tuple[Failure, ...]] = (*STARTING, *CHECKPOINT, *CPU, *SERVING, *REPORTS)
 """In the order in which they are tried: a narrow row stands before a wide one."""

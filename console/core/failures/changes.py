@@ -16,11 +16,11 @@ from console.core.models import ProfileChange
 __all__ = [
     "Change",
     "Settings",
-    "block_size_of_32",
     "fewer_batched_tokens",
     "fewer_sequences",
     "fitting_divisor",
     "free_port",
+    "less_kv_space",
     "less_memory",
     "more_memory",
     "named_backend",
@@ -51,8 +51,6 @@ BATCHED_TOKENS_MIN: Final = 512
 TENSOR_PARALLEL_MAX: Final = 8
 PORT_DEFAULT: Final = 8000
 PORT_MAX: Final = 65_535
-CPU_BLOCK: Final = 32
-"""CPU attention takes blocks of this many tokens and its multiples."""
 
 _ARGUMENT = re.compile(r"'(?P<name>\w+)': (?P<value>-?\d+\.\d+|-?\d+|True|False|'[^']*')(?=[,}])")
 _FLAG = re.compile(r"(?:^|\s)--(?P<name>[A-Za-z][\w.-]*)(?:(?:=|\s+(?!--))(?P<value>\S+))?")
@@ -164,15 +162,14 @@ def free_port(found: re.Match[str], settings: Settings) -> tuple[ProfileChange, 
     return _one("serve.port", port, port + 1 if port < PORT_MAX else PORT_DEFAULT)
 
 
+def less_kv_space(found: re.Match[str], settings: Settings) -> tuple[ProfileChange, ...]:
+    """Half of the memory that was free, in whole GiB: the rest of the machine needs some too."""
+    return _one("env.VLLM_CPU_KVCACHE_SPACE", found["asked"], str(max(int(float(found["free"]) / 2), 1)))
+
+
 def threads_per_worker(found: re.Match[str], settings: Settings) -> tuple[ProfileChange, ...]:
     """One core for each worker."""
     return _one("env.VLLM_CPU_OMP_THREADS_BIND", None, "|".join(str(core) for core in range(int(found["workers"]))))
-
-
-def block_size_of_32(found: re.Match[str], settings: Settings) -> tuple[ProfileChange, ...]:
-    """The next multiple of 32."""
-    asked = int(found["asked"])
-    return _one("serve.block_size", asked, max(-(-asked // CPU_BLOCK), 1) * CPU_BLOCK)
 
 
 def unset_flags(found: re.Match[str], settings: Settings) -> tuple[ProfileChange, ...]:

@@ -12,7 +12,6 @@ from console.core.failures.changes import (
     own_parser_or_none,
     set_to,
     shorter_context,
-    threads_per_worker,
     tool_parser,
     unset_flags,
 )
@@ -71,8 +70,11 @@ STARTING: Final[tuple[Failure, ...]] = (
     ),
     Failure(
         id="reasoning-parser-unknown",
-        needles=("invalid reasoning parser: ",),
-        pattern=re.compile(r"invalid reasoning parser: (?P<name>\S+)(?: \(chose from \{(?P<listed>[^}]*))?"),
+        needles=("invalid reasoning parser: ", "Reasoning parser '"),
+        pattern=re.compile(
+            r"(?:invalid reasoning parser: |Reasoning parser ')(?P<name>[^\s']+)"
+            r"(?: \(chose from \{|' not found\. Available parsers: )(?P<listed>[^}\"]*)"
+        ),
         stage=Stage.ARGUMENTS,
         title="This vLLM has no reasoning parser {name}",
         why="Parsers are added with releases; the line lists those that it has.",
@@ -156,20 +158,6 @@ STARTING: Final[tuple[Failure, ...]] = (
         versions=">=0.25",
         example="ValueError: FLASHINFER_MLA_SPARSE is not a DeepSeek V4 attention backend. "
         "Use FLASHINFER_MLA_SPARSE_DSV4 for DeepSeek V4 FlashInfer sparse MLA.",
-    ),
-    Failure(
-        id="threads-binding",
-        needles=("bind threads of",),
-        pattern=re.compile(r"Not enough allowed NUMA nodes to bind threads of (?P<workers>\d+) local CPUWorkers"),
-        stage=Stage.START,
-        title="vLLM cannot share the CPU among {workers} workers by itself",
-        why="It gives each worker a NUMA node of its own, and this machine has fewer.",
-        remedy="Name the cores of each worker in [env], for example VLLM_CPU_OMP_THREADS_BIND = `0|1`, or lower "
-        "serve.tensor_parallel_size.",
-        change=threads_per_worker,
-        versions=">=0.25",
-        example="AssertionError: Not enough allowed NUMA nodes to bind threads of 2 local CPUWorkers. Allowed NUMA "
-        "nodes are [0]. Please try to bind threads manually or decrease DP/TP/PP.",
     ),
     # Driver and hardware.
     Failure(
