@@ -18,7 +18,7 @@ import httpx
 
 IDS = range(6, 500)
 """Ids that every model's tokenizer has, without the special ones."""
-REQUEST_TIMEOUT_S = 120.0
+REQUEST_TIMEOUT_S = 300.0
 
 
 async def client(url: str, body: dict[str, object], prompt: int, said: collections.Counter[str]) -> None:

@@ -5,7 +5,9 @@ The tokenizer is filled up to the model's vocabulary, so that every token that c
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +105,25 @@ ARCHITECTURES: dict[str, tuple[int, int, int]] = {"llama-1b": (16, 8, 64), "llam
 """Layers, KV heads and head size, for the console's own arithmetic."""
 
 
+_making = threading.Lock()
+
+
 def make(shape: str, folder: Path) -> Path:
-    """Write configuration and tokenizer of a shape into `folder/SHAPE` and return that directory."""
-    directory = make_model(folder / shape)
+    """Write configuration and tokenizer of a shape into `folder/SHAPE`, once, and return that directory."""
     config = SHAPES[shape]
     if config is None:
-        return directory
+        return make_model(folder / shape)
+    name = f"{shape}-{hashlib.sha256(json.dumps(config).encode()).hexdigest()[:8]}"
+    with _making:
+        if not (folder / name).exists():
+            partial = make_model(folder / f".{name}")
+            fill(partial, config)
+            partial.rename(folder / name)
+    return folder / name
+
+
+def fill(directory: Path, config: dict[str, Any]) -> None:
+    """Turn the tiny model in `directory` into one of this configuration."""
     tiny = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     kept = {key: tiny[key] for key in ("bos_token_id", "eos_token_id", "torch_dtype")}
     write(directory / "config.json", config | kept)
@@ -116,7 +131,6 @@ def make(shape: str, folder: Path) -> Path:
     vocabulary = tokenizer["model"]["vocab"]
     vocabulary.update({f"Ġt{number}": number for number in range(VOCABULARY, config["vocab_size"])})
     write(directory / "tokenizer.json", tokenizer)
-    return directory
 
 
 def write(path: Path, document: dict[str, Any]) -> None:
