@@ -255,6 +255,8 @@ class ServerStatus(Data, frozen=True, kw_only=True):
     """Requests running and waiting while it drains."""
     deadline_s: float | None = None
     """Wall-clock time at which the present step gives up (ready timeout, drain limit, wait before a restart)."""
+    restart: int | None = None
+    """Number of the restart that is planned for `deadline_s`, of `console.core.retry.RESTARTS_MAX`."""
     over: bool = False
     """Nothing runs, nothing is left, nothing is planned."""
 
