@@ -66,6 +66,11 @@ TERM_AGAIN_S = 3.0
 UNHEALTHY_RESTART_S = 60.0
 """Unhealthy for longer, a server is restarted where the policy says so: one whose API process is starved by other
 work answers again by then."""
+CUT_KILL_S = 5.0
+"""A drain shorter than vLLM was told of at its start (`--shutdown-timeout`) is one that it does not keep to, and a
+second SIGTERM changes nothing for it (0.32): so long after the end of the drain it gets SIGKILL."""
+CUT_SLACK_S = 1.5
+"""Requests are counted once a second, so a drain that ends so close to its limit counts as cut off."""
 HANG_KILL_S = 5.0
 """A server that hangs gets so long between SIGTERM and SIGKILL: it has nothing that it could finish."""
 
@@ -224,7 +229,10 @@ class StopPlan(msgspec.Struct, frozen=True, kw_only=True):
     """It had come up, so it drains and one SIGTERM is enough."""
     drain_until_s: float
     kill_at_s: float
+    begun_s: float
     last_term_s: float
+    drained: bool = False
+    """There were requests to wait for."""
     terms: int = 1
     killed: bool = False
     restart: bool = False
@@ -326,8 +334,7 @@ def step(machine: Machine, event: Event, now: Now) -> Step:
         case Waiting(reason=reason):
             return _waiting(machine, reason), ()
         case InFlight(count=count):
-            status = msgspec.structs.replace(machine.status, in_flight=count)
-            return msgspec.structs.replace(machine, status=status), ()
+            return _in_flight(machine, count), ()
         case Exited():
             return _exited(machine, event, now)
         case Gone():
@@ -469,7 +476,7 @@ def _exited(machine: Machine, event: Exited, now: Now) -> Step:
     status = msgspec.structs.replace(machine.status, exit_code=event.code)
     machine = msgspec.structs.replace(machine, status=status, alive=False)
     if machine.stop is not None:
-        return machine, (Effect.CHECK_GONE,)
+        return _count_cut(machine, machine.stop, now), (Effect.CHECK_GONE,)
     serving = status.ready_s is not None
     outcome = ServerState.CRASHED if serving else ServerState.FAILED
     how = "while it served" if serving else "before it was ready"
@@ -478,6 +485,29 @@ def _exited(machine: Machine, event: Exited, now: Now) -> Step:
     status = msgspec.structs.replace(machine.status, diagnosis=event.diagnosis)
     # Engine and workers outlive a killed API server, so the rest of the session goes at once.
     return msgspec.structs.replace(machine, status=status, why=why), (Effect.KILL_GROUP, Effect.CHECK_GONE)
+
+
+def _count_cut(machine: Machine, plan: StopPlan, now: Now) -> Machine:
+    """How many requests the end of the server cut off: those last seen, if it did not end before its limit."""
+    status = machine.status
+    if not plan.serving or not plan.drained:
+        return machine
+    in_time = now.mono_s < plan.drain_until_s - CUT_SLACK_S and not plan.killed
+    cut = 0 if in_time else status.in_flight or 0
+    status = msgspec.structs.replace(status, cut=cut, in_flight=None)
+    if cut:
+        waited_s = now.mono_s - plan.begun_s
+        text = f"{cut} {'request was' if cut == 1 else 'requests were'} cut off after {waited_s:.0f} s"
+        plan = msgspec.structs.replace(plan, reason="; ".join(filter(None, (plan.reason, text))))
+    return msgspec.structs.replace(machine, status=status, stop=plan)
+
+
+def _in_flight(machine: Machine, count: int | None) -> Machine:
+    status = msgspec.structs.replace(machine.status, in_flight=count)
+    plan = machine.stop
+    if plan is not None and count and not plan.drained:
+        plan = msgspec.structs.replace(plan, drained=True)
+    return msgspec.structs.replace(machine, status=status, stop=plan)
 
 
 def _gone(machine: Machine, now: Now) -> Step:
@@ -574,6 +604,7 @@ def _stop(
         serving=serving,
         drain_until_s=drain_until,
         kill_at_s=drain_until + (machine.timing.stop_timeout_s if kill_after_s is None else kill_after_s),
+        begun_s=now.mono_s,
         last_term_s=now.mono_s,
         restart=restart,
         outcome=outcome,
@@ -641,5 +672,7 @@ def _tick_stop(machine: Machine, plan: StopPlan, now: Now) -> Step:
     lost = not plan.serving and now.mono_s - plan.last_term_s >= TERM_AGAIN_S
     if drained or lost:
         plan = msgspec.structs.replace(plan, terms=plan.terms + 1, last_term_s=now.mono_s)
+        if drained and now.mono_s - plan.begun_s < machine.timing.drain_timeout_s and machine.status.in_flight:
+            plan = msgspec.structs.replace(plan, kill_at_s=min(plan.kill_at_s, now.mono_s + CUT_KILL_S))
         return msgspec.structs.replace(machine, stop=plan), (Effect.TERMINATE,)
     return machine, ()

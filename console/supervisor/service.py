@@ -243,7 +243,14 @@ class Supervisor:
             self._state_changed(before.state)
         elif after.phase is not before.phase and after.phase is not None:
             self._event("phase", f"{after.phase}: {after.phase_detail}".rstrip(": "), Level.INFO)
+        if after.cut is not None and before.cut is None:
+            self._say_drained(after.cut)
         self._perform(effects)
+
+    def _say_drained(self, cut: int) -> None:
+        count = f"{cut} {'request was' if cut == 1 else 'requests were'}"
+        text = f"the drain reached its limit: {count} cut off" if cut else "all requests in flight were finished"
+        self._event("drain", text, Level.WARN if cut else Level.OK)
 
     def _perform(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:
