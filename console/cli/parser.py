@@ -194,7 +194,9 @@ def _runs(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> Non
     verb.add_argument("-f", "--follow", action="store_true", help="go on as it grows, until the run is over")
     verb.add_argument("-n", "--lines", type=_count, metavar="N", help="only the last N lines")
     verb.set_defaults(function="runs.logs")
-    verb = commands.add_parser("stop", parents=[common], help="stop the server, after its requests")
+    verb = commands.add_parser(
+        "stop", parents=[common], help="stop the server, after its requests; or give up a planned restart"
+    )
     verb.add_argument("run_name", metavar="RUN", nargs="?")
     verb.add_argument(
         "--drain-timeout", metavar="S", type=_seconds, dest="stop_drain_s", help="let requests finish for so long"
@@ -204,6 +206,14 @@ def _runs(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> Non
     verb.add_argument("run_name", metavar="RUN", nargs="?", help="run or profile; default: the newest")
     verb.add_argument("-o", "--output", metavar="FILE", dest="report_file", help="default: dsv4-report-RUN.tar.gz here")
     verb.set_defaults(function="report.report")
+    verb = commands.add_parser(
+        "restart", parents=[common], help="stop the server and start it again; or start a crashed one without waiting"
+    )
+    verb.add_argument("run_name", metavar="RUN", nargs="?")
+    verb.add_argument(
+        "--drain-timeout", metavar="S", type=_seconds, dest="stop_drain_s", help="let requests finish for so long"
+    )
+    verb.set_defaults(function="runs.restart")
     verb = commands.add_parser("chat", parents=[common], help="ask the served model")
     verb.add_argument("prompt", metavar="PROMPT", nargs="?", help="default: read it from stdin, or converse on a TTY")
     verb.add_argument("--run", metavar="RUN", dest="run_name")

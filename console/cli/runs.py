@@ -26,7 +26,7 @@ from console.io.runs import RunDir
 from console.io.secrets import known_secrets
 from console.protocol import Pushed
 
-__all__ = ["logs", "status", "stop"]
+__all__ = ["logs", "restart", "status", "stop"]
 
 FOLLOW_PERIOD_S = 0.2
 LINE_BYTES_GUESS = 64 * 1024
@@ -202,18 +202,65 @@ def _print_lines(lines: Iterable[tuple[int, str]], output: Output) -> None:
 
 
 def stop(arguments: argparse.Namespace, output: Output) -> int:
-    """Stop the server and wait until nothing is left of it."""
+    """Stop the server and wait until nothing is left of it. Where a restart is planned, this gives it up."""
+    run, info = _one_live(arguments, "stop", output)
+    final, reason = tasks.run(_stop(run, arguments.stop_drain_s, output))
+    output.data(f"{info.id}: {final}" + (f" – {reason}" if reason else ""))
+    output.document({"run": info.id, "state": final, "reason": reason})
+    return ExitCode.OK if final == ServerState.STOPPED else ExitCode.SERVER_FAILED
+
+
+def _one_live(arguments: argparse.Namespace, verb: str, output: Output) -> tuple[RunDir, RunInfo]:
+    """The run that is meant.
+
+    Raises:
+        NotRunningError: nothing runs.
+        UsageError: several do, and none is named.
+    """
     _recover(output)
     run, info = runs.find_run(arguments.run_name)
     if not runs.is_live(info):
         raise NotRunningError("Nothing is running", f"{info.id}: {info.state} {info.reason}".strip())
     live = [other.id for other in _live()]
     if len(live) > 1 and arguments.run_name != info.id:
-        raise UsageError("Several servers are running", "\n".join(live), f"Name one: dsv4-console stop {info.id}")
-    final, reason = tasks.run(_stop(run, arguments.stop_drain_s, output))
-    output.data(f"{info.id}: {final}" + (f" – {reason}" if reason else ""))
-    output.document({"run": info.id, "state": final, "reason": reason})
-    return ExitCode.OK if final == ServerState.STOPPED else ExitCode.SERVER_FAILED
+        raise UsageError("Several servers are running", "\n".join(live), f"Name one: dsv4-console {verb} {info.id}")
+    return run, info
+
+
+def restart(arguments: argparse.Namespace, output: Output) -> int:
+    """Restart the server and wait until it is ready. Where a restart is planned, this does it now."""
+    run, info = _one_live(arguments, "restart", output)
+    state, reason = tasks.run(_restart(run, arguments.stop_drain_s, output))
+    output.data(f"{info.id}: {state}" + (f" – {reason}" if reason else ""))
+    output.document({"run": info.id, "state": state, "reason": reason})
+    return ExitCode.OK if state == ServerState.READY else ExitCode.SERVER_FAILED
+
+
+async def _restart(run: RunDir, drain_timeout_s: float | None, output: Output) -> tuple[str, str]:
+    """Restart a run. Returns the state in which the new attempt came to rest, and the reason of it."""
+    from console.client.backend import LocalBackend
+
+    session = await LocalBackend().attach(run.id)
+    old_pid = session.run.server_pid
+    said: ServerState | None = None
+    try:
+        await session.restart(drain_timeout_s)
+        async for update in session.updates():
+            if not isinstance(update, Pushed):
+                continue
+            status = update.snapshot.status
+            if status.state is not said:
+                said = status.state
+                output.say(f"{run.id}: {said}" + (f" – {status.reason}" if status.reason else ""))
+            # What was over before it was asked is not the answer.
+            if (status.over and said is not None) or (status.state is ServerState.READY and status.pid != old_pid):
+                return str(status.state), status.reason
+    except asyncio.CancelledError:
+        output.say("no longer waiting; the restart goes on. See: dsv4-console status")
+        raise
+    finally:
+        await session.close()
+    raise ServerFailedError("The supervisor went away", run.id, "See: dsv4-console status")
 
 
 async def _stop(run: RunDir, drain_timeout_s: float | None, output: Output) -> tuple[str, str]:

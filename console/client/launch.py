@@ -107,6 +107,8 @@ def prepare_run(name: str, profile: Profile, engine: Engine) -> RunDir:
             drain_timeout_s=watch.drain_timeout_s,
             stop_timeout_s=watch.stop_timeout_s,
             restart=watch.restart,
+            hang_timeout_s=watch.hang_timeout_s,
+            canary_s=watch.canary_s,
         ),
         profile=profile,
         model=served_name(profile),

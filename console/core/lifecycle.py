@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from console.core.liveness import HANG_TIMEOUT_S
 from console.core.models import (
     OVER_STATES,
     Diagnosis,
@@ -25,12 +26,11 @@ from console.core.models import (
     ServerStatus,
 )
 from console.core.profile import RestartPolicy
+from console.core.retry import HANG, Attempts, classify, plan_restart
 
 __all__ = [
     "HEALTH_GRACE_S",
     "READY_TIMEOUT",
-    "RESTARTS_MAX",
-    "RESTART_WINDOW_S",
     "Effect",
     "Event",
     "Exited",
@@ -40,31 +40,39 @@ __all__ = [
     "InFlight",
     "Launch",
     "Machine",
+    "Moving",
     "Now",
     "PhaseSeen",
     "Remains",
     "RestartRequested",
     "SpawnFailed",
     "Spawned",
+    "Stalled",
     "StopRequested",
     "Tick",
     "Timing",
+    "Waiting",
     "adopted",
     "describe_exit",
     "initial",
     "step",
+    "wants_restart",
 ]
 
 HEALTH_GRACE_S = 10.0
 """`/health` may fail for this long before a ready server counts as unhealthy."""
 TERM_AGAIN_S = 3.0
 """Between SIGTERMs while the engine has not come up."""
-RESTART_BACKOFF_S = 2.0
-"""First wait before a restart after a crash; doubles with each crash in the window."""
-RESTART_BACKOFF_MAX_S = 60.0
-RESTARTS_MAX = 5
-"""More crashes than this within the window end the restarts."""
-RESTART_WINDOW_S = 600.0
+UNHEALTHY_RESTART_S = 60.0
+"""Unhealthy for longer, a server is restarted where the policy says so: one whose API process is starved by other
+work answers again by then."""
+CUT_KILL_S = 5.0
+"""A drain shorter than vLLM was told of at its start (`--shutdown-timeout`) is one that it does not keep to, and a
+second SIGTERM changes nothing for it (0.32): so long after the end of the drain it gets SIGKILL."""
+CUT_SLACK_S = 1.5
+"""Requests are counted once a second, so a drain that ends so close to its limit counts as cut off."""
+HANG_KILL_S = 5.0
+"""A server that hangs gets so long between SIGTERM and SIGKILL: it has nothing that it could finish."""
 
 READY_TIMEOUT = Diagnosis(
     title="The server was not ready in time",
@@ -80,6 +88,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout_s: float = 30.0
     stop_timeout_s: float = 30.0
     restart: RestartPolicy = RestartPolicy.NEVER
+    hang_timeout_s: float = HANG_TIMEOUT_S
+    canary_s: float = 0.0
 
 
 class Now(msgspec.Struct, frozen=True):
@@ -119,6 +129,24 @@ class HealthOk(msgspec.Struct, frozen=True):
 
 class HealthBad(msgspec.Struct, frozen=True):
     """`/health` did not answer 200."""
+
+    reason: str
+
+
+class Stalled(msgspec.Struct, frozen=True):
+    """There is evidence that it hangs."""
+
+    reason: str
+    sure: bool = True
+    """It has been watched for long enough to act on it."""
+
+
+class Moving(msgspec.Struct, frozen=True):
+    """There is no such evidence any more."""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Between two attempts something has to pass first."""
 
     reason: str
 
@@ -169,6 +197,9 @@ Event: TypeAlias = (
     | PhaseSeen
     | HealthOk
     | HealthBad
+    | Stalled
+    | Moving
+    | Waiting
     | InFlight
     | Exited
     | Gone
@@ -198,7 +229,10 @@ class StopPlan(msgspec.Struct, frozen=True, kw_only=True):
     """It had come up, so it drains and one SIGTERM is enough."""
     drain_until_s: float
     kill_at_s: float
+    begun_s: float
     last_term_s: float
+    drained: bool = False
+    """There were requests to wait for."""
     terms: int = 1
     killed: bool = False
     restart: bool = False
@@ -218,9 +252,18 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     stop: StopPlan | None = None
     ready_deadline_s: float = 0.0
     bad_since_s: float | None = None
+    stalled: Stalled | None = None
+    unhealthy_since_s: float | None = None
     phase_since_s: float | None = None
+    ready_since_s: float | None = None
     retry_at_s: float | None = None
-    crashes_s: tuple[float, ...] = ()
+    why: str = ""
+    """Why the last attempt ended, while `status.reason` says what is waited for."""
+    unwanted: bool = False
+    """Somebody asked to stop while leftovers of the last attempt were being ended."""
+    attempts: Attempts = Attempts()
+    proven: bool = False
+    """An attempt of this run was ready."""
 
     @property
     def over(self) -> bool:
@@ -284,9 +327,14 @@ def step(machine: Machine, event: Event, now: Now) -> Step:
             return _healthy(machine, now), ()
         case HealthBad(reason=reason):
             return _unhealthy(machine, reason, now), ()
+        case Stalled():
+            return _stalled(machine, event, now), ()
+        case Moving():
+            return _moving(machine, now), ()
+        case Waiting(reason=reason):
+            return _waiting(machine, reason), ()
         case InFlight(count=count):
-            status = msgspec.structs.replace(machine.status, in_flight=count)
-            return msgspec.structs.replace(machine, status=status), ()
+            return _in_flight(machine, count), ()
         case Exited():
             return _exited(machine, event, now)
         case Gone():
@@ -322,8 +370,13 @@ def _spawn(machine: Machine, now: Now) -> Step:
         stop=None,
         ready_deadline_s=now.mono_s + timeout,
         bad_since_s=None,
+        stalled=None,
+        unhealthy_since_s=None,
         phase_since_s=None,
+        ready_since_s=None,
         retry_at_s=None,
+        why="",
+        unwanted=False,
     )
     return fresh, (Effect.SPAWN,)
 
@@ -363,8 +416,10 @@ def _healthy(machine: Machine, now: Now) -> Machine:
         status = msgspec.structs.replace(
             ready.status, ready_s=now.wall_s, phase=None, phase_detail="", progress=None, phases=phases
         )
-        return msgspec.structs.replace(ready, status=status, bad_since_s=None, phase_since_s=None)
-    if state is ServerState.UNHEALTHY:
+        return msgspec.structs.replace(
+            ready, status=status, bad_since_s=None, phase_since_s=None, ready_since_s=now.mono_s, proven=True
+        )
+    if state is ServerState.UNHEALTHY and machine.stalled is None:
         machine = _enter(machine, ServerState.READY, now)
     return msgspec.structs.replace(machine, bad_since_s=None)
 
@@ -375,8 +430,44 @@ def _unhealthy(machine: Machine, reason: str, now: Now) -> Machine:
     since = machine.bad_since_s if machine.bad_since_s is not None else now.mono_s
     machine = msgspec.structs.replace(machine, bad_since_s=since)
     if now.mono_s - since >= HEALTH_GRACE_S:
-        machine = _enter(machine, ServerState.UNHEALTHY, now, reason=f"/health: {reason}")
+        machine = _become_unhealthy(machine, f"/health: {reason}", now)
     return machine
+
+
+def _become_unhealthy(machine: Machine, reason: str, now: Now) -> Machine:
+    machine = _enter(machine, ServerState.UNHEALTHY, now, reason=reason)
+    if machine.timing.restart is RestartPolicy.NEVER:
+        return machine
+    sure = machine.stalled is not None and machine.stalled.sure
+    wait = 0.0 if sure else UNHEALTHY_RESTART_S
+    status = msgspec.structs.replace(machine.status, deadline_s=now.wall_s + wait)
+    return msgspec.structs.replace(machine, status=status, unhealthy_since_s=now.mono_s - UNHEALTHY_RESTART_S + wait)
+
+
+def _stalled(machine: Machine, event: Stalled, now: Now) -> Machine:
+    if machine.status.state not in {ServerState.READY, ServerState.UNHEALTHY}:
+        return machine
+    before = machine.stalled
+    machine = msgspec.structs.replace(machine, stalled=event)
+    if before is None or event.sure is not before.sure:
+        machine = _become_unhealthy(machine, event.reason, now)
+    return machine
+
+
+def _moving(machine: Machine, now: Now) -> Machine:
+    if machine.stalled is None:
+        return machine
+    machine = msgspec.structs.replace(machine, stalled=None)
+    if machine.status.state is ServerState.UNHEALTHY:
+        machine = _enter(machine, ServerState.READY, now)
+    return machine
+
+
+def _waiting(machine: Machine, reason: str) -> Machine:
+    if machine.alive or machine.cleaned:
+        return machine
+    status = msgspec.structs.replace(machine.status, reason=f"{machine.why}; {reason}" if machine.why else reason)
+    return msgspec.structs.replace(machine, status=status)
 
 
 def _exited(machine: Machine, event: Exited, now: Now) -> Step:
@@ -385,14 +476,38 @@ def _exited(machine: Machine, event: Exited, now: Now) -> Step:
     status = msgspec.structs.replace(machine.status, exit_code=event.code)
     machine = msgspec.structs.replace(machine, status=status, alive=False)
     if machine.stop is not None:
-        return machine, (Effect.CHECK_GONE,)
+        return _count_cut(machine, machine.stop, now), (Effect.CHECK_GONE,)
     serving = status.ready_s is not None
     outcome = ServerState.CRASHED if serving else ServerState.FAILED
     how = "while it served" if serving else "before it was ready"
-    machine = _enter(machine, outcome, now, reason=f"vllm serve {describe_exit(event.code)} {how}")
+    why = f"vllm serve {describe_exit(event.code)} {how}"
+    machine = _enter(machine, outcome, now, reason=why)
     status = msgspec.structs.replace(machine.status, diagnosis=event.diagnosis)
     # Engine and workers outlive a killed API server, so the rest of the session goes at once.
-    return msgspec.structs.replace(machine, status=status), (Effect.KILL_GROUP, Effect.CHECK_GONE)
+    return msgspec.structs.replace(machine, status=status, why=why), (Effect.KILL_GROUP, Effect.CHECK_GONE)
+
+
+def _count_cut(machine: Machine, plan: StopPlan, now: Now) -> Machine:
+    """How many requests the end of the server cut off: those last seen, if it did not end before its limit."""
+    status = machine.status
+    if not plan.serving or not plan.drained:
+        return machine
+    in_time = now.mono_s < plan.drain_until_s - CUT_SLACK_S and not plan.killed
+    cut = 0 if in_time else status.in_flight or 0
+    status = msgspec.structs.replace(status, cut=cut, in_flight=None)
+    if cut:
+        waited_s = now.mono_s - plan.begun_s
+        text = f"{cut} {'request was' if cut == 1 else 'requests were'} cut off after {waited_s:.0f} s"
+        plan = msgspec.structs.replace(plan, reason="; ".join(filter(None, (plan.reason, text))))
+    return msgspec.structs.replace(machine, status=status, stop=plan)
+
+
+def _in_flight(machine: Machine, count: int | None) -> Machine:
+    status = msgspec.structs.replace(machine.status, in_flight=count)
+    plan = machine.stop
+    if plan is not None and count and not plan.drained:
+        plan = msgspec.structs.replace(plan, drained=True)
+    return msgspec.structs.replace(machine, status=status, stop=plan)
 
 
 def _gone(machine: Machine, now: Now) -> Step:
@@ -404,40 +519,72 @@ def _gone(machine: Machine, now: Now) -> Step:
         machine = msgspec.structs.replace(machine, stop=None)
         if plan.restart:
             return _spawn(machine, now)
-        return _enter(machine, plan.outcome, now, reason=plan.reason), ()
-    wanted = machine.timing.restart is not RestartPolicy.NEVER and machine.retry_at_s is None
-    if machine.status.state is ServerState.CRASHED and wanted:
-        return _plan_restart(machine, now), ()
-    return machine, ()
+        machine = _enter(machine, plan.outcome, now, reason=plan.reason)
+        if plan.outcome is ServerState.STOPPED:
+            return machine, ()
+        machine = msgspec.structs.replace(machine, why=plan.reason)
+    if machine.retry_at_s is not None or machine.unwanted:
+        return machine, ()
+    return _after_failure(machine, now), ()
 
 
-def _plan_restart(machine: Machine, now: Now) -> Machine:
-    recent = (*tuple(t for t in machine.crashes_s if now.mono_s - t < RESTART_WINDOW_S), now.mono_s)
-    machine = msgspec.structs.replace(machine, crashes_s=recent)
-    if len(recent) > RESTARTS_MAX:
-        reason = f"{machine.status.reason}; {len(recent)} crashes in {RESTART_WINDOW_S / 60:.0f} min: given up"
-        status = msgspec.structs.replace(machine.status, reason=reason)
-        return msgspec.structs.replace(machine, status=status)
-    wait = min(RESTART_BACKOFF_S * 2 ** (len(recent) - 1), RESTART_BACKOFF_MAX_S)
-    status = msgspec.structs.replace(machine.status, deadline_s=now.wall_s + wait)
-    return msgspec.structs.replace(machine, status=status, retry_at_s=now.mono_s + wait)
+def wants_restart(machine: Machine) -> bool:
+    """Whether a start may follow once nothing is left of the last attempt."""
+    if machine.stop is not None:
+        return machine.stop.restart or machine.stop.outcome is not ServerState.STOPPED
+    return machine.retry_at_s is not None or (
+        machine.timing.restart is not RestartPolicy.NEVER and not machine.unwanted
+    )
+
+
+def _after_failure(machine: Machine, now: Now) -> Machine:
+    status = machine.status
+    served = status.state is ServerState.CRASHED
+    plan = plan_restart(
+        machine.timing.restart,
+        classify(status.diagnosis, served=served, proven=machine.proven),
+        machine.attempts,
+        now.mono_s,
+        served_s=now.mono_s - machine.ready_since_s if machine.ready_since_s is not None else None,
+        clean_exit=status.exit_code == 0 and status.diagnosis is None,
+    )
+    status = msgspec.structs.replace(
+        status,
+        reason="; ".join(filter(None, (machine.why or status.reason, plan.reason))),
+        deadline_s=None if plan.wait_s is None else now.wall_s + plan.wait_s,
+        restart=plan.number or None,
+    )
+    retry_at_s = None if plan.wait_s is None else now.mono_s + plan.wait_s
+    return msgspec.structs.replace(machine, status=status, attempts=plan.attempts, retry_at_s=retry_at_s)
 
 
 def _remains(machine: Machine, pids: tuple[int, ...]) -> Step:
     if machine.alive or machine.cleaned:
         return machine, ()
-    names = ", ".join(map(str, pids))
-    status = msgspec.structs.replace(machine.status, reason=f"waiting for its processes to end: {names}")
-    return msgspec.structs.replace(machine, status=status), (Effect.KILL_GROUP, Effect.CHECK_GONE)
+    machine = _waiting(machine, f"waiting for its processes to end: {', '.join(map(str, pids))}")
+    return machine, (Effect.KILL_GROUP, Effect.CHECK_GONE)
 
 
 def _begin_stop(machine: Machine, now: Now, *, drain: float | None, restart: bool) -> Step:
     if machine.stop is not None:
         return _again(machine, now, drain=drain, restart=restart)
     if machine.status.state in OVER_STATES:
-        machine = msgspec.structs.replace(machine, retry_at_s=now.mono_s if restart else None)
-        return _tick(machine, now)
+        return _begin_anew(machine, now) if restart else (_give_up(machine, now), ())
     return _stop(machine, now, drain=drain, restart=restart)
+
+
+def _begin_anew(machine: Machine, now: Now) -> Step:
+    """Start now what is over or waits for a restart; what was tried before no longer counts."""
+    machine = msgspec.structs.replace(machine, retry_at_s=now.mono_s, attempts=Attempts(), unwanted=False)
+    return _tick(machine, now)
+
+
+def _give_up(machine: Machine, now: Now) -> Machine:
+    """Plan no restart any more."""
+    if machine.retry_at_s is None:
+        return msgspec.structs.replace(machine, unwanted=True)
+    machine = msgspec.structs.replace(machine, retry_at_s=None)
+    return _enter(machine, ServerState.STOPPED, now, reason=f"{machine.why}; not restarted, as it was asked to stop")
 
 
 def _stop(
@@ -448,6 +595,7 @@ def _stop(
     restart: bool = False,
     outcome: ServerState = ServerState.STOPPED,
     reason: str = "",
+    kill_after_s: float | None = None,
 ) -> Step:
     serving = machine.status.ready_s is not None
     limit = machine.timing.drain_timeout_s if drain is None else drain
@@ -455,7 +603,8 @@ def _stop(
     plan = StopPlan(
         serving=serving,
         drain_until_s=drain_until,
-        kill_at_s=drain_until + machine.timing.stop_timeout_s,
+        kill_at_s=drain_until + (machine.timing.stop_timeout_s if kill_after_s is None else kill_after_s),
+        begun_s=now.mono_s,
         last_term_s=now.mono_s,
         restart=restart,
         outcome=outcome,
@@ -492,6 +641,22 @@ def _tick(machine: Machine, now: Now) -> Step:
         status = msgspec.structs.replace(machine.status, diagnosis=READY_TIMEOUT)
         late = msgspec.structs.replace(machine, status=status)
         return _stop(late, now, drain=0.0, outcome=ServerState.FAILED, reason=reason)
+    since = machine.unhealthy_since_s
+    if (
+        machine.status.state is ServerState.UNHEALTHY
+        and since is not None
+        and now.mono_s - since >= UNHEALTHY_RESTART_S
+    ):
+        status = msgspec.structs.replace(machine.status, diagnosis=HANG)
+        hung = msgspec.structs.replace(machine, status=status)
+        return _stop(
+            hung,
+            now,
+            drain=0.0,
+            outcome=ServerState.CRASHED,
+            reason=f"it hung: {machine.status.reason}",
+            kill_after_s=min(HANG_KILL_S, machine.timing.stop_timeout_s),
+        )
     return machine, ()
 
 
@@ -507,5 +672,7 @@ def _tick_stop(machine: Machine, plan: StopPlan, now: Now) -> Step:
     lost = not plan.serving and now.mono_s - plan.last_term_s >= TERM_AGAIN_S
     if drained or lost:
         plan = msgspec.structs.replace(plan, terms=plan.terms + 1, last_term_s=now.mono_s)
+        if drained and now.mono_s - plan.begun_s < machine.timing.drain_timeout_s and machine.status.in_flight:
+            plan = msgspec.structs.replace(plan, kill_at_s=min(plan.kill_at_s, now.mono_s + CUT_KILL_S))
         return msgspec.structs.replace(machine, stop=plan), (Effect.TERMINATE,)
     return machine, ()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from console.core.liveness import Marks
 from console.core.models import EngineReading, Percentiles
 from console.core.series import Buckets, CounterRate, HistogramWindow, quantile, rising
 from console.core.units import Unit
@@ -48,6 +49,9 @@ TTFT = "vllm:time_to_first_token_seconds"
 ITL = "vllm:inter_token_latency_seconds"
 PROMPT_LENGTH = "vllm:request_prompt_tokens"
 GENERATION_LENGTH = "vllm:request_generation_tokens"
+
+
+MARKS = ((RUNNING, WAITING), (PROMPT,), (GENERATION,), (FINISHED,), (PREEMPTIONS,), (USAGE,))
 
 
 class Kind(StrEnum):
@@ -164,6 +168,8 @@ class EngineMetrics:
         self._histograms = {
             row.name: HistogramWindow(latency_window_s) for row in METRICS if row.kind is Kind.HISTOGRAM
         }
+        self.marks: Marks | None = None
+        """Per engine what moves while it works, as of the last scrape (see `console.core.liveness`)."""
 
     def feed(self, families: Families, now_s: float) -> EngineReading:
         """Take in one scrape, read at `now_s` (a clock that never goes back); a missing family is `None`."""
@@ -184,6 +190,7 @@ class EngineMetrics:
             return None if values[name] is None else self._counters[name].per_s()
 
         engines = {point.labels.get("engine", "") for point in families.get(RUNNING, ())}
+        self.marks = marks_of(families)
         return EngineReading(
             kv_cache_usage=values[USAGE],
             kv_cache_tokens=cache_tokens(families.get(CACHE_CONFIG, ())),
@@ -220,6 +227,16 @@ class EngineMetrics:
         if not looked_up or found is None:
             return None
         return min(1.0, found / looked_up)
+
+
+def marks_of(families: Families) -> dict[str, tuple[float, ...]]:
+    """Engine → requests running or waiting there, then its figures that move with every step."""
+    sums: dict[str, list[float]] = {}
+    for place, names in enumerate(MARKS):
+        for point in (point for name in names for point in families.get(name, ())):
+            if point.suffix in ("", "_total") and math.isfinite(point.value):
+                sums.setdefault(point.labels.get("engine", ""), [0.0] * len(MARKS))[place] += point.value
+    return {engine: tuple(values) for engine, values in sums.items()}
 
 
 def combined(points: Iterable[Point], how: Combine) -> float | None:

@@ -253,8 +253,12 @@ class ServerStatus(Data, frozen=True, kw_only=True):
     diagnosis: Diagnosis | None = None
     in_flight: int | None = None
     """Requests running and waiting while it drains."""
+    cut: int | None = None
+    """Requests that were still in flight when the last stop ended them; `None` if it had none to wait for."""
     deadline_s: float | None = None
     """Wall-clock time at which the present step gives up (ready timeout, drain limit, wait before a restart)."""
+    restart: int | None = None
+    """Number of the restart that is planned for `deadline_s`, of `console.core.retry.RESTARTS_MAX`."""
     over: bool = False
     """Nothing runs, nothing is left, nothing is planned."""
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from console.core.liveness import HANG_TIMEOUT_S
+
 __all__ = [
     "CostSection",
     "EngineKind",
@@ -180,6 +182,11 @@ class SuperviseSection(Section, frozen=True, kw_only=True):
     stop_timeout_s: Seconds = 30.0
     """Between SIGTERM and SIGKILL."""
     restart: RestartPolicy = RestartPolicy.NEVER
+    """`on-failure`: after a crash, a hang, or a failure that may pass; `always`: also after an exit with code 0."""
+    hang_timeout_s: Seconds = HANG_TIMEOUT_S
+    """Requests running and nothing moving for so long is a hang; 0 looks for none. See `console.core.liveness`."""
+    canary_s: Seconds = 0.0
+    """While idle, ask for one token this often; 0 never asks."""
 
 
 class CostSection(Section, frozen=True, kw_only=True):

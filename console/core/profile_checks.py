@@ -68,6 +68,8 @@ RESERVED: dict[str, str] = {
     "ssl-certfile": "the console speaks plain HTTP to the server: put TLS into a proxy before it",
 }
 """Flags that `[serve.extra]` may not set, and why."""
+HANG_TIMEOUT_MIN_S = 10.0
+CANARY_MIN_S = 5.0
 ALIASES: dict[str, str] = {
     "tp": "tensor_parallel_size",
     "pp": "pipeline_parallel_size",
@@ -237,6 +239,17 @@ def _environment(profile: Profile) -> Findings:
             )
 
 
+def _supervision(profile: Profile) -> Findings:
+    watch = profile.supervise
+    for key, found, least, why in (
+        ("hang_timeout_s", watch.hang_timeout_s, HANG_TIMEOUT_MIN_S, "one step of a long prefill takes seconds"),
+        ("canary_s", watch.canary_s, CANARY_MIN_S, "each one is a request"),
+    ):
+        if 0 < found < least:
+            text = f"allowed: 0 (off) or {least:g} and more; {why}"
+            yield Finding(key=f"supervise.{key}", found=found, text=text)
+
+
 def _versions(profile: Profile) -> Findings:
     found = profile.engine.vllm
     try:
@@ -265,6 +278,7 @@ CHECKS: tuple[Check, ...] = (
     Check(run=_v4_hardware, reads=("hardware.gpu", *_WHICH_MODEL)),
     Check(run=_extra, reads=("serve.extra",)),
     Check(run=_environment, reads=("env",)),
+    Check(run=_supervision, reads=("supervise.hang_timeout_s", "supervise.canary_s")),
     Check(run=_versions, reads=("engine.vllm",)),
     Check(run=_sources, reads=("profile.evidence", "profile.sources")),
 )

@@ -22,6 +22,7 @@ from console.core.models import (
     ServerStatus,
     Snapshot,
 )
+from console.core.retry import RESTARTS_MAX
 from console.core.units import elapsed_text, latency_text, percent_text, rate_text, ratio_text
 from console.headless.failure import failure_lines, set_options
 
@@ -82,6 +83,7 @@ class Narrator:
         self._phase_said: ServerStatus | None = None
         self._phase_said_s = 0.0
         self._figures_next_s = 0.0
+        self._planned_said: float | None = None
         self._drain_said: int | None = None
         self._drain_next_s = 0.0
         self._hints: dict[str, Hint] = {}
@@ -97,7 +99,7 @@ class Narrator:
     def event(self, event: EventRecord) -> None:
         """Pass on what happened; people read most of it from the states."""
         self._send("event", event=msgspec.to_builtins(event))
-        if event.kind == "note":
+        if event.kind in ("note", "drain"):
             self.note(event.text)
 
     def note(self, text: str) -> None:
@@ -126,7 +128,24 @@ class Narrator:
             self._draining(status)
         elif status.state in _FIGURES_IN:
             self._figures(snapshot)
+        self._planned(status)
         self._say_hints(snapshot.hints)
+
+    def _planned(self, status: ServerStatus) -> None:
+        """A restart that is planned, once, with what can be done about it."""
+        if status.restart is None or status.deadline_s is None or status.deadline_s == self._planned_said:
+            return
+        self._planned_said = status.deadline_s
+        left_s = max(0.0, status.deadline_s - self._wall())
+        run = self._run.id
+        self._tell(
+            f"restart {status.restart} of {RESTARTS_MAX} in {elapsed_text(left_s)}"
+            f" (now: dsv4-console restart {run} · give up: dsv4-console stop {run})",
+            "restart",
+            number=status.restart,
+            of=RESTARTS_MAX,
+            left_s=left_s,
+        )
 
     def failure(self, diagnosis: Diagnosis | None) -> None:
         """Say why it failed in three lines: cause, remedy, where in the log; and the change to try, if there is one."""

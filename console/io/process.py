@@ -29,6 +29,7 @@ __all__ = [
     "session_members",
     "sessions_writing_to",
     "spawn_server",
+    "stopped_members",
 ]
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -157,6 +158,17 @@ def _writes_to(pid: int, name: str) -> bool:
             if str(Path(f"/proc/{pid}/fd/{number}").readlink()) == name:
                 return True
     return False
+
+
+def stopped_members(session_id: int) -> tuple[tuple[int, str], ...]:
+    """Pid and name of the processes of a session that are stopped (SIGSTOP, a debugger)."""
+    found = []
+    for pid in session_members(session_id):
+        with contextlib.suppress(psutil.Error):
+            member = psutil.Process(pid)
+            if member.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
+                found.append((pid, member.name()))
+    return tuple(found)
 
 
 def kill_session(session_id: int) -> tuple[int, ...]:

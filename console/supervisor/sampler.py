@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from console.core.errors import ConsoleError, HardwareError
+from console.core.liveness import Marks
 from console.core.metrics import EngineMetrics
 from console.core.models import EngineReading, GpuReading, HostReading, SourceStatus
 from console.io.gpu.base import GpuBackend
@@ -195,6 +196,11 @@ class Sampler:
     def health_failures(self) -> int:
         """How many bad answers of `/health` came in a row."""
         return self._health_source.failures
+
+    @property
+    def marks(self) -> Marks | None:
+        """Per engine what moves while it works; `None` while there is no fresh scrape."""
+        return self._engine.marks if self._metrics_source.latest() is not None else None
 
     def set_target(self, base_url: str | None, pid: int | None) -> None:
         """Watch another server (or the same, started anew): forget all about the one before.

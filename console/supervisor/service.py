@@ -12,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from console.core import lifecycle
+from console.core.gpumemory import still_held
 from console.core.hints import HintEngine
 from console.core.lifecycle import Effect, Machine, Now
 from console.core.models import (
@@ -24,6 +25,7 @@ from console.core.models import (
     ServerState,
     Snapshot,
 )
+from console.core.profile import EngineKind
 from console.core.resume import Saved, resume
 from console.io import process
 from console.io.gpu.base import GpuBackend
@@ -34,7 +36,9 @@ from console.supervisor.care import Care
 from console.supervisor.door import Door
 from console.supervisor.engine import EngineProcess
 from console.supervisor.guardian import STOP_SIGNALS
+from console.supervisor.hangwatch import HangWatch
 from console.supervisor.logwatch import LogWatch
+from console.supervisor.memorywait import FREE_TIMEOUT_S, held_memory, memory_before
 from console.supervisor.records import Records
 from console.supervisor.sampler import Sampler
 
@@ -48,6 +52,8 @@ LINGER_S = 5.0
 GONE_CHECK_S = 0.3
 GONE_CHECKS_BEFORE_KILL = 10
 """How often leftovers get time to end by themselves before they are killed."""
+
+SERVING_STATES = frozenset({ServerState.READY, ServerState.UNHEALTHY})
 
 _LEVELS = {
     ServerState.READY: Level.OK,
@@ -85,6 +91,8 @@ class Supervisor:
         self._log = LogWatch(run.log_path)
         self._http = http
         self._sampler = Sampler(gpu, http, self._on_health)
+        self._hang_watch = HangWatch(spec, http, self._sampler, lambda text: self._note(text, Level.INFO))
+        self._memory_before: tuple[int | None, ...] = ()
         self._hints = HintEngine(
             spec.profile,
             max_num_seqs=info.max_num_seqs,
@@ -110,12 +118,13 @@ class Supervisor:
         await self._door.open()
         await self._sampler.start()
         try:
-            self._begin()
+            await self._begin()
             while not self._finished():
                 await self._turn()
         finally:
             self._records.flush()
             await self._care.close()
+            await self._hang_watch.close()
             await self._sampler.stop()
             await self._http.close()
             if self._engine is not None:
@@ -152,8 +161,12 @@ class Supervisor:
             msgspec.structs.replace(self._records.info, supervisor_pid=None, supervisor_start_s=None, guardian_pid=None)
         )
 
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
         saved = self._run.read_state()
+        if saved is not None:
+            self._memory_before = saved.gpu_memory_before
+        elif self._spec.profile.engine.kind is EngineKind.CUDA:
+            self._memory_before = await memory_before(self._sampler)
         info = self._records.info
         pid, start_s = info.server_pid, info.server_start_s
         if pid is None and saved is not None and Effect.SPAWN in saved.pending:
@@ -196,10 +209,12 @@ class Supervisor:
         self._read_log()
         if self._sampler.health is not None:
             self._on_health(*self._sampler.health)
+        if self._machine.alive and self._engine is not None and self._machine.status.state in SERVING_STATES:
+            self._feed(self._hang_watch.look(self._engine.pid))
         self._feed(lifecycle.Tick())
         self._care.tick()
         self._tell()
-        settled = self._machine.status.state in {ServerState.READY, ServerState.UNHEALTHY} or self._machine.over
+        settled = self._machine.status.state in SERVING_STATES or self._machine.over
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), TICK_S if settled else LOADING_TICK_S)
         self._wake.clear()
@@ -231,7 +246,14 @@ class Supervisor:
             self._state_changed(before.state)
         elif after.phase is not before.phase and after.phase is not None:
             self._event("phase", f"{after.phase}: {after.phase_detail}".rstrip(": "), Level.INFO)
+        if after.cut is not None and before.cut is None:
+            self._say_drained(after.cut)
         self._perform(effects)
+
+    def _say_drained(self, cut: int) -> None:
+        count = f"{cut} {'request was' if cut == 1 else 'requests were'}"
+        text = f"the drain reached its limit: {count} cut off" if cut else "all requests in flight were finished"
+        self._event("drain", text, Level.WARN if cut else Level.OK)
 
     def _perform(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:
@@ -241,7 +263,11 @@ class Supervisor:
 
     def _save(self, pending: tuple[Effect, ...]) -> None:
         """Leave to a successor what is so, and what is about to be done."""
-        self._records.save(Saved(machine=self._machine, saved_s=time.monotonic(), pending=pending))
+        self._records.save(
+            Saved(
+                machine=self._machine, saved_s=time.monotonic(), pending=pending, gpu_memory_before=self._memory_before
+            )
+        )
 
     def _state_changed(self, before: ServerState) -> None:
         status = self._machine.status
@@ -307,8 +333,19 @@ class Supervisor:
                 engine.kill_session()
             await asyncio.sleep(GONE_CHECK_S)
         self._records.write_info(msgspec.structs.replace(self._records.info, server_pid=None, server_start_s=None))
+        await self._wait_for_memory()
         self._feed(lifecycle.Gone())
         self._wake.set()
+
+    async def _wait_for_memory(self) -> None:
+        """Before another start: GPU memory as free as before the first one, or a word on why not waited longer."""
+        held = ""
+        async for held in held_memory(self._sampler, self._memory_before):
+            if not lifecycle.wants_restart(self._machine):
+                return
+            self._feed(lifecycle.Waiting(f"waiting for GPU memory to be freed: {held}"))
+        if held and still_held(self._memory_before, self._sampler.latest().gpus):
+            self._note(f"GPU memory is still held after {FREE_TIMEOUT_S:.0f} s: {held}", Level.WARN)
 
     def _on_health(self, ok: bool, _status: int | None, error: str) -> None:
         if ok and self._machine.status.state in {ServerState.STARTING, ServerState.LOADING} and self._foreign():

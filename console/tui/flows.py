@@ -122,8 +122,8 @@ async def attach(app: ConsoleApp, run_id: str | None) -> None:
 
 
 async def stop(app: ConsoleApp, model: RunModel) -> None:
-    """Ask and stop."""
-    if await _stop_agreed(app, model):
+    """Ask and stop; a planned restart is given up without asking, as nothing runs."""
+    if model.planned or await _stop_agreed(app, model):
         await _accepted(app, model.session.stop())
 
 
@@ -135,7 +135,10 @@ async def _stop_agreed(app: ConsoleApp, model: RunModel) -> bool:
 
 
 async def restart(app: ConsoleApp, model: RunModel) -> None:
-    """Ask and restart."""
+    """Ask and restart; what waits for a restart anyway is started at once."""
+    if model.planned:
+        await _accepted(app, model.session.restart())
+        return
     name = model.run.profile_name
     if model.ended:
         await launch(app, name)

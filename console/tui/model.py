@@ -20,7 +20,9 @@ from console.core.models import (
     Snapshot,
     SourceStatus,
 )
+from console.core.retry import RESTARTS_MAX
 from console.protocol import Happened, History, Pushed, RunInfo
+from console.tui import fmt
 from console.tui.log_buffer import LogBuffer
 
 __all__ = ["EVENTS_MAX", "POINTS_MAX", "SERIES", "RunModel", "bucketed", "mean_util"]
@@ -105,6 +107,15 @@ class RunModel:
     def live(self) -> bool:
         """A server is there that quitting would leave behind."""
         return self.state in LIVE_STATES
+
+    @property
+    def planned(self) -> str:
+        """A restart that is planned, with its countdown: `restart 2 of 5 in 8s`; empty if there is none."""
+        status = self.snapshot.status if self.snapshot and self.lost is None else None
+        if status is None or status.restart is None or status.deadline_s is None:
+            return ""
+        left = fmt.duration(max(status.deadline_s - self.now, 0.0))
+        return f"restart {status.restart} of {RESTARTS_MAX} in {left}"
 
     @property
     def now(self) -> float:

@@ -14,6 +14,7 @@ from console.core import lifecycle
 from console.core.lifecycle import Effect, Machine, Now, Timing
 from console.core.models import OVER_STATES, Diagnosis, Phase, ServerState
 from console.core.profile import RestartPolicy
+from console.core.retry import RESTARTS_MAX
 
 
 @dataclass
@@ -202,7 +203,7 @@ def test_a_server_that_cannot_be_started_has_failed() -> None:
 def test_a_crash_restarts_by_policy_with_backoff_and_gives_up() -> None:
     d = Driver(Timing(restart=RestartPolicy.ON_FAILURE)).serve()
     waits = []
-    for _ in range(lifecycle.RESTARTS_MAX):
+    for _ in range(RESTARTS_MAX):
         d.feed(lifecycle.Exited(1))
         d.feed(lifecycle.Gone())
         assert not d.machine.over
@@ -231,9 +232,116 @@ def test_a_stop_cancels_a_planned_restart() -> None:
     d = Driver(Timing(restart=RestartPolicy.ON_FAILURE)).serve()
     d.feed(lifecycle.Exited(1))
     d.feed(lifecycle.Gone())
+    assert d.machine.status.restart == 1
+    assert d.machine.status.deadline_s == d.wall_s + 2
+    assert d.machine.status.reason.endswith("restart 1 of 5")
     d.feed(lifecycle.StopRequested())
     assert d.machine.over
+    assert d.state is ServerState.STOPPED
+    assert "exited with code 1" in d.machine.status.reason
     assert d.later(100) == ()
+
+
+def test_a_stop_while_leftovers_end_cancels_the_restart_too() -> None:
+    d = Driver(Timing(restart=RestartPolicy.ON_FAILURE)).serve()
+    d.feed(lifecycle.Exited(1))
+    d.feed(lifecycle.StopRequested())
+    assert not lifecycle.wants_restart(d.machine)
+    d.feed(lifecycle.Gone())
+    assert d.machine.over
+    assert d.later(100) == ()
+
+
+def test_retry_now_does_not_wait_and_counts_anew() -> None:
+    d = Driver(Timing(restart=RestartPolicy.ON_FAILURE)).serve()
+    d.feed(lifecycle.Exited(1))
+    d.feed(lifecycle.Gone())
+    assert d.feed(lifecycle.RestartRequested()) == (Effect.SPAWN,)
+    d.feed(lifecycle.Spawned(2))
+    d.feed(lifecycle.HealthOk())
+    d.feed(lifecycle.Exited(1))
+    d.feed(lifecycle.Gone())
+    assert d.machine.status.restart == 1
+
+
+@pytest.mark.parametrize(("policy", "restarts"), [(RestartPolicy.ON_FAILURE, False), (RestartPolicy.ALWAYS, True)])
+def test_an_unasked_end_in_good_order(policy: RestartPolicy, restarts: bool) -> None:
+    d = Driver(Timing(restart=policy)).serve()
+    d.feed(lifecycle.Exited(0))
+    d.feed(lifecycle.Gone())
+    assert d.machine.over is not restarts
+
+
+def test_a_transient_failure_of_a_start_is_tried_again() -> None:
+    d = Driver(Timing(restart=RestartPolicy.ON_FAILURE)).start()
+    d.feed(lifecycle.Exited(1, Diagnosis(title="taken", cause="port-in-use")))
+    d.feed(lifecycle.Gone())
+    assert d.state is ServerState.FAILED
+    assert not d.machine.over
+    assert d.later(2) == (Effect.SPAWN,)
+
+
+def test_what_is_waited_for_is_said_and_then_forgotten() -> None:
+    d = Driver(Timing(restart=RestartPolicy.ON_FAILURE)).serve()
+    d.feed(lifecycle.Exited(-9))
+    d.feed(lifecycle.Waiting("waiting for GPU memory to be freed: GPU 0"))
+    d.feed(lifecycle.Waiting("waiting for GPU memory to be freed: GPU 1"))
+    assert (
+        d.machine.status.reason
+        == "vllm serve was killed by SIGKILL while it served; waiting for GPU memory to be freed: GPU 1"
+    )
+    d.feed(lifecycle.Gone())
+    assert d.machine.status.reason == "vllm serve was killed by SIGKILL while it served; restart 1 of 5"
+
+
+def test_a_hang_is_unhealthy_and_health_alone_does_not_mend_it() -> None:
+    d = Driver().serve()
+    d.feed(lifecycle.Stalled("the engine has 3 requests"))
+    assert d.state is ServerState.UNHEALTHY
+    assert d.machine.status.reason == "the engine has 3 requests"
+    d.feed(lifecycle.HealthOk())
+    assert d.later(10_000) == ()
+    assert d.state is ServerState.UNHEALTHY, "the policy is never"
+    d.feed(lifecycle.Moving())
+    assert d.state is ServerState.READY
+
+
+def test_a_sure_hang_is_restarted_at_once_and_killed_soon() -> None:
+    d = Driver(Timing(restart=RestartPolicy.ON_FAILURE, stop_timeout_s=30)).serve()
+    d.feed(lifecycle.Stalled("nothing moved"))
+    assert d.later(0) == (Effect.TERMINATE,)
+    assert d.state is ServerState.STOPPING
+    assert Effect.KILL_GROUP in d.later(lifecycle.HANG_KILL_S)
+    d.feed(lifecycle.Exited(-9))
+    d.feed(lifecycle.Gone())
+    assert d.state is ServerState.CRASHED
+    assert d.machine.status.reason == "it hung: nothing moved; restart 1 of 5"
+    assert d.machine.status.diagnosis is not None
+    assert d.machine.status.diagnosis.cause == "hang"
+    assert d.later(2) == (Effect.SPAWN,)
+
+
+def test_evidence_that_may_pass_is_given_time() -> None:
+    d = Driver(Timing(restart=RestartPolicy.ON_FAILURE)).serve()
+    d.feed(lifecycle.Stalled("stopped", sure=False))
+    assert d.state is ServerState.UNHEALTHY
+    assert d.later(lifecycle.UNHEALTHY_RESTART_S - 1) == ()
+    d.feed(lifecycle.Moving())
+    assert d.state is ServerState.READY
+    assert d.later(1_000) == ()
+    d.feed(lifecycle.Stalled("stopped", sure=False))
+    d.feed(lifecycle.Stalled("stopped", sure=True))
+    assert d.later(0) == (Effect.TERMINATE,)
+
+
+def test_health_that_fails_for_a_minute_restarts_by_policy() -> None:
+    d = Driver(Timing(restart=RestartPolicy.ON_FAILURE)).serve()
+    d.feed(lifecycle.HealthBad("timed out"))
+    d.later(lifecycle.HEALTH_GRACE_S)
+    d.feed(lifecycle.HealthBad("timed out"))
+    assert d.state is ServerState.UNHEALTHY
+    assert d.later(lifecycle.UNHEALTHY_RESTART_S - 1) == ()
+    assert d.later(1) == (Effect.TERMINATE,)
 
 
 def test_a_jump_of_the_wall_clock_changes_no_deadline() -> None:
@@ -314,6 +422,18 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def health_ok(self) -> None:
         self.feed(lifecycle.HealthOk())
+
+    @rule(sure=st.booleans())
+    def stalled(self, sure: bool) -> None:
+        self.feed(lifecycle.Stalled("nothing moved", sure))
+
+    @rule()
+    def moving(self) -> None:
+        self.feed(lifecycle.Moving())
+
+    @rule()
+    def waiting(self) -> None:
+        self.feed(lifecycle.Waiting("for memory"))
 
     @rule()
     def health_bad(self) -> None:

@@ -208,7 +208,7 @@ class DashboardScreen(Screen[None]):
         works: dict[str, Callable[[], bool]] = {
             "jump": lambda: bool(status and status.diagnosis and status.diagnosis.line),
             "reattach": lambda: model.lost is not None,
-            "stop": lambda: model.live and model.state is not ServerState.STOPPING,
+            "stop": lambda: bool(model.planned) or (model.live and model.state is not ServerState.STOPPING),
             "restart": lambda: model.state is not ServerState.STOPPING,
             "hints": lambda: STAGES[model.state] == "-serving" and bool(model.snapshot and model.snapshot.hints),
             "pane": lambda: parameters[:1] != (self.active,),

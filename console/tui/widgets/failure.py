@@ -62,6 +62,8 @@ class Failure(Panel):
         log = home_short(runs_dir() / model.run.id / "server.log")
         exit_text = _exit_text(status.exit_code)
         after = ("Next", "r start again · p profiles · q quit", "text")
+        if model.planned:
+            after = ("Next", f"{model.planned} · r retry now · s give up", "warn")
         if state is ServerState.STOPPED:
             head = status.reason or "The server was stopped."
             out = [rule("Stopped", width, line((exit_text, "muted"))), line(("■ ", "muted"), (head, "strong"))]

@@ -54,6 +54,8 @@ def header_line(model: RunModel, width: int) -> Line:
         left: list[Span] = [("▲ LOST", "warn"), (f"  was {state_words(state, status)}", "muted")]
     else:
         left = [(f"{STATE_GLYPHS[state]} {state_words(state, status)}", f"{role}")]
+    if model.planned:
+        left.append((f"  {model.planned}", "warn"))
     left.append((f"  {run.profile_name}", "strong"))
     room = width - line_width(tail) - 1
     for text, least in (

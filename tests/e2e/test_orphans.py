@@ -1,0 +1,71 @@
+"""Every fault of the table on the real engine: it serves and is supervised again, or nothing is left and it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.case import FaultCase, FaultWorld, run_case
+from tests.faults.cases import CASES
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+
+SHARED = [case for case in CASES if case.needs == "server"]
+OWN = [case for case in CASES if case.needs != "server"]
+
+
+def name(case: FaultCase) -> str:
+    return case.id
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, data_home: Path) -> Iterator[FaultWorld]:
+    """A server that the cases which leave it serving share. Each case begins with it healthy and supervised."""
+    world = FaultWorld(tmp_path_factory.mktemp("shared"), data_home)
+    try:
+        world.launch()
+        yield world
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize("case", SHARED, ids=name)
+def test_a_server_that_is_left_serving(case: FaultCase, shared: FaultWorld) -> None:
+    if not (shared.supervised() and shared.healthy() and shared.alive("guardian")):
+        # An earlier case took the guardian, or failed: begin with all three.
+        shared.run("stop")
+        shared.launch()
+    result = run_case(case, shared)
+    assert result.processes_left == 0
+
+
+@pytest.mark.parametrize("case", OWN, ids=name)
+def test_a_server_of_its_own(case: FaultCase, tmp_path: Path, data_home: Path) -> None:
+    world = FaultWorld(tmp_path, data_home)
+    try:
+        world.launch(*case.settings, until="loading" if case.id == "killed-during-start" else "ready")
+        result = run_case(case, world)
+        assert result.processes_left == 0
+        if case.expect == "nothing left":
+            assert world.state() in {"crashed", "failed", "stopped"}
+            assert world.run("status").returncode == 5
+    finally:
+        world.close()
+
+
+def test_a_drain_under_load_loses_no_request_that_was_accepted(tmp_path: Path, data_home: Path) -> None:
+    world = FaultWorld(tmp_path, data_home)
+    try:
+        world.launch()
+        with world.load(clients=8, tokens=200) as load:
+            stopped = world.run("stop")
+        assert stopped.returncode == 0
+        assert load.done >= 8
+        assert load.lost == 0, load.said[:5]
+        events = world.events()
+        assert any("in flight were finished" in event for event in events) or "waiting for" not in stopped.stderr
+        assert not world.engine_processes()
+    finally:
+        world.close()

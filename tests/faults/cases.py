@@ -1,0 +1,310 @@
+"""The table of faults: who is killed or stopped, when, and what must come of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import signal
+import subprocess
+import termios
+import time
+from collections.abc import Callable
+
+import psutil
+
+from tests.e2e.world import wait_for
+from tests.faults.case import TP2, FaultCase, FaultWorld
+
+__all__ = ["CASES"]
+
+KILL, STOP, CONT = signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT
+RESTARTING = ("supervise.restart=on-failure",)
+QUICK_HANG = ("supervise.hang_timeout_s=10",)
+CANARY = ("supervise.canary_s=5", "supervise.hang_timeout_s=0")
+
+
+def killing(*roles: str) -> Callable[[FaultWorld], None]:
+    return lambda world: world.signal(KILL, *roles)
+
+
+def killing_then_console(*roles: str) -> Callable[[FaultWorld], None]:
+    """Kill, and start the console again: `status` is the least of its starts."""
+
+    def inject(world: FaultWorld) -> None:
+        world.signal(KILL, *roles)
+        wait_for(f"{roles} to be gone", lambda: not any(world.alive(role) for role in roles), 20.0)
+        world.run("status")
+
+    return inject
+
+
+def stopping(role: str) -> Callable[[FaultWorld], None]:
+    def inject(world: FaultWorld) -> None:
+        pid = world.pid(role)
+        world.harmed()
+        os.kill(pid, STOP)
+
+    return inject
+
+
+def said(*words: str) -> Callable[[FaultWorld], str]:
+    """An event since the harm that has one of these."""
+
+    def detected(world: FaultWorld) -> str:
+        events = world.events((world.harmed_s or 0.0) - 0.05)
+        return next((event for event in events if any(word in event for word in words)), "")
+
+    return detected
+
+
+def said_then_go_on(role: str, *words: str) -> Callable[[FaultWorld], str]:
+    """As `said`; what was stopped then goes on."""
+    look = said(*words)
+
+    def detected(world: FaultWorld) -> str:
+        event = look(world)
+        if event:
+            os.kill(world.pid(role), CONT)
+        return event
+
+    return detected
+
+
+def unharmed(world: FaultWorld) -> str:
+    """Nothing happened to it, for some seconds."""
+    if time.time() - (world.harmed_s or 0.0) < 3.0:
+        return ""
+    same = all(world.info()[key] == world.before[key] for key in ("supervisor_pid", "server_pid"))
+    return "nothing: server and supervisor are the same" if same else ""
+
+
+def kill_terminal_ui(world: FaultWorld) -> None:
+    child = in_terminal(world)
+    time.sleep(2.0)
+    world.harmed()
+    child.kill()
+    child.wait(20.0)
+
+
+def hang_up_terminal(world: FaultWorld) -> None:
+    parent, terminal = pty.openpty()
+    child = in_terminal(world, terminal)
+    os.close(terminal)
+    time.sleep(2.0)
+    world.harmed()
+    os.close(parent)
+    child.wait(20.0)
+
+
+def in_terminal(world: FaultWorld, terminal: int | None = None) -> subprocess.Popen[bytes]:
+    """The terminal UI in a terminal of its own, of which nobody reads."""
+    own = pty.openpty() if terminal is None else (None, terminal)
+    child = subprocess.Popen(
+        world.command(),
+        env={**world.env, "TERM": "xterm-256color"},
+        stdin=own[1],
+        stdout=own[1],
+        stderr=own[1],
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    )
+    if terminal is None:
+        os.close(own[1])
+    return child
+
+
+def two_consoles(world: FaultWorld) -> None:
+    """Both find a lost supervisor at the same time."""
+    world.signal(KILL, "guardian", "supervisor")
+    wait_for("both to be gone", lambda: not world.alive("supervisor"), 20.0)
+    children = [world.spawn(["status", "--json"]) for _ in range(2)]
+    for child in children:
+        child.communicate(timeout=60.0)
+        assert child.returncode == 0
+    run = str(world.run_dir)
+    supervisors = [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if "console.supervisor" in (process.info["cmdline"] or []) and run in (process.info["cmdline"] or [])
+    ]
+    assert len(supervisors) == 2, f"one guardian and one supervisor, not {supervisors}"
+
+
+def during_start(world: FaultWorld) -> None:
+    world.signal(KILL, "supervisor")
+
+
+def during_stop(world: FaultWorld) -> None:
+    child = world.spawn(["stop"])
+    wait_for("stopping", lambda: world.state() == "stopping", 30.0)
+    world.signal(KILL, "supervisor")
+    child.communicate(timeout=90.0)
+
+
+def during_restart(world: FaultWorld) -> None:
+    child = world.spawn(["restart"])
+    wait_for("stopping", lambda: world.state() == "stopping", 30.0)
+    world.signal(KILL, "supervisor")
+    child.communicate(timeout=300.0)
+
+
+CASES: tuple[FaultCase, ...] = (
+    FaultCase(
+        id="tui-killed", title="SIGKILL to the terminal UI", inject=kill_terminal_ui, detected=unharmed, expect="serves"
+    ),
+    FaultCase(
+        id="terminal-hangup",
+        title="SIGHUP: the terminal vanishes",
+        inject=hang_up_terminal,
+        detected=unharmed,
+        expect="serves",
+    ),
+    FaultCase(
+        id="guardian-killed",
+        title="SIGKILL to the guardian",
+        inject=killing("guardian"),
+        detected=unharmed,
+        expect="serves",
+    ),
+    FaultCase(
+        id="guardian-supervisor-killed",
+        title="SIGKILL to guardian and supervisor, then a console",
+        inject=killing_then_console("guardian", "supervisor"),
+        detected=said("took over"),
+        expect="serves",
+    ),
+    FaultCase(
+        id="supervisor-killed",
+        title="SIGKILL to the supervisor, under load",
+        inject=killing("supervisor"),
+        loaded=True,
+        may_lose=False,
+        detected=said("took over"),
+        expect="serves",
+    ),
+    FaultCase(
+        id="two-consoles",
+        title="two consoles at once find a lost supervisor",
+        inject=two_consoles,
+        detected=said("took over"),
+        expect="serves",
+    ),
+    FaultCase(
+        id="engine-stopped-idle",
+        title="SIGSTOP to the engine core, idle",
+        inject=stopping("engine"),
+        detected=said_then_go_on("engine", "→ unhealthy"),
+        expect="serves",
+    ),
+    FaultCase(
+        id="worker-stopped-idle",
+        title="SIGSTOP to a worker, idle",
+        inject=stopping("worker"),
+        detected=said_then_go_on("worker", "→ unhealthy"),
+        expect="serves",
+    ),
+    FaultCase(
+        id="engine-stopped-load",
+        title="SIGSTOP to the engine core, under load, then SIGCONT",
+        needs="fresh",
+        settings=QUICK_HANG,
+        loaded=True,
+        inject=stopping("engine"),
+        detected=said_then_go_on("engine", "no token and no KV cache block moved", "→ unhealthy"),
+        expect="serves",
+    ),
+    FaultCase(
+        id="worker-stopped-load",
+        title="SIGSTOP to a worker, under load: restarted by policy",
+        needs="fresh",
+        settings=(*QUICK_HANG, *RESTARTING),
+        loaded=True,
+        inject=stopping("worker"),
+        detected=said("→ unhealthy"),
+        expect="serves",
+    ),
+    FaultCase(
+        id="engine-stopped-canary",
+        title="SIGSTOP to the engine core, idle, found by the canary or the kernel",
+        needs="fresh",
+        settings=CANARY,
+        inject=stopping("engine"),
+        detected=said_then_go_on("engine", "→ unhealthy"),
+        expect="serves",
+    ),
+    FaultCase(
+        id="server-killed-restart",
+        title="SIGKILL to the API server, restarted by policy",
+        needs="fresh",
+        settings=RESTARTING,
+        inject=killing("server"),
+        detected=said("→ crashed"),
+        expect="serves",
+    ),
+    FaultCase(
+        id="server-killed",
+        title="SIGKILL to the API server",
+        needs="fresh",
+        inject=killing("server"),
+        detected=said("→ crashed"),
+        expect="nothing left",
+    ),
+    FaultCase(
+        id="engine-killed",
+        title="SIGKILL to the engine core",
+        needs="fresh",
+        inject=killing("engine"),
+        detected=said("→ crashed"),
+        expect="nothing left",
+    ),
+    FaultCase(
+        id="worker-killed",
+        title="SIGKILL to one of two workers",
+        needs="tp2",
+        settings=TP2,
+        inject=killing("worker"),
+        detected=said("→ crashed"),
+        expect="nothing left",
+    ),
+    FaultCase(
+        id="supervisor-server-killed",
+        title="SIGKILL to supervisor and API server",
+        needs="fresh",
+        inject=killing("supervisor", "server"),
+        detected=said("→ crashed"),
+        expect="nothing left",
+    ),
+    FaultCase(
+        id="all-killed",
+        title="SIGKILL to guardian, supervisor and API server, then a console",
+        needs="fresh",
+        inject=killing_then_console("guardian", "supervisor", "server"),
+        detected=said("→ crashed"),
+        expect="nothing left",
+    ),
+    FaultCase(
+        id="killed-during-start",
+        title="SIGKILL to the supervisor during a start",
+        needs="fresh",
+        inject=during_start,
+        detected=said("took over"),
+        expect="serves",
+    ),
+    FaultCase(
+        id="killed-during-stop",
+        title="SIGKILL to the supervisor during a stop",
+        needs="fresh",
+        inject=during_stop,
+        detected=said("took over"),
+        expect="nothing left",
+    ),
+    FaultCase(
+        id="killed-during-restart",
+        title="SIGKILL to the supervisor during a restart",
+        needs="fresh",
+        inject=during_restart,
+        detected=said("took over"),
+        expect="serves",
+    ),
+)
