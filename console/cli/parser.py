@@ -178,7 +178,13 @@ def _doctor(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> N
     verb.add_argument(
         "--allow-public-without-key", action="store_true", dest="doctor_allow_public", help="as when launching"
     )
-    verb.add_argument("--end-orphans", action="store_true", help="end vLLM processes that nobody holds any more")
+    verb.add_argument(
+        "--end-orphans",
+        metavar="PID",
+        nargs="*",
+        type=_count,
+        help="end vLLM processes that nobody holds any more: all of them, or those named",
+    )
     verb.add_argument("--yes", action="store_true", dest="sure", help="do not ask")
     verb.set_defaults(function="doctor.doctor")
 
