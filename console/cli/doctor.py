@@ -29,7 +29,7 @@ def doctor(arguments: argparse.Namespace, output: Output) -> int:
     from console.cli.launch import overrides_from
     from console.client.backend import LocalBackend
 
-    backend = LocalBackend(allow_public=arguments.doctor_allow_public)
+    backend = LocalBackend(arguments.doctor_engine, allow_public=arguments.doctor_allow_public)
     name = arguments.doctor_profile
     if name is None and arguments.doctor_overrides:
         raise UsageError("--set needs a profile", "", "dsv4-console doctor PROFILE --set KEY=VALUE")

@@ -139,6 +139,13 @@ def test_a_public_address_needs_a_key_or_the_whole_option(world: FakeWorld) -> N
     assert world.run("stop").returncode == 0
 
 
+def test_an_address_that_is_not_ours(world: FakeWorld) -> None:
+    done = launch(world, "--set", "serve.host=203.0.113.7", "--allow-public-without-key", "--force")
+    assert done.returncode == 6
+    assert "Not launched: Port" in done.stderr
+    assert f"Cannot listen on 203.0.113.7:{world.port}" in done.stderr
+
+
 def test_with_a_key_the_open_routes_are_said(world: FakeWorld) -> None:
     world.env["VLLM_API_KEY"] = "sk-planted-5f2e81"
     done = launch(world, *PUBLIC)
