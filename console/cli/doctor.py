@@ -29,7 +29,7 @@ def doctor(arguments: argparse.Namespace, output: Output) -> int:
     from console.cli.launch import overrides_from
     from console.client.backend import LocalBackend
 
-    backend = LocalBackend(allow_public=arguments.doctor_allow_public)
+    backend = LocalBackend(arguments.doctor_engine, allow_public=arguments.doctor_allow_public)
     name = arguments.doctor_profile
     if name is None and arguments.doctor_overrides:
         raise UsageError("--set needs a profile", "", "dsv4-console doctor PROFILE --set KEY=VALUE")
@@ -43,8 +43,8 @@ def doctor(arguments: argparse.Namespace, output: Output) -> int:
     for line in _table(report, width):
         output.data(line)
     ended: tuple[Ended, ...] = ()
-    if arguments.end_orphans:
-        ended = _end(report.orphans, output, sure=arguments.sure)
+    if arguments.end_orphans is not None:
+        ended = _end(_chosen(report.orphans, arguments.end_orphans), output, sure=arguments.sure)
         if ended:
             report = tasks.run(check())
     output.document(
@@ -114,6 +114,21 @@ def _summary(report: Preflight) -> str:
     about = f"{report.profile_name} on this machine" if report.profile_name else "this machine"
     found = ", ".join(parts) or "nothing is wrong"
     return f"{about}: {found}; {len(report.checks)} checks in {latency_text(report.elapsed_s)}"
+
+
+def _chosen(orphans: Sequence[VllmProcess], pids: Sequence[int]) -> Sequence[VllmProcess]:
+    """The orphans of these pids, or all if none is named.
+
+    Raises:
+        UsageError: one of the pids is no orphan.
+    """
+    if wrong := set(pids) - {each.pid for each in orphans}:
+        raise UsageError(
+            "No such orphan",
+            f"pid {', '.join(map(str, sorted(wrong)))} is no vLLM process that nobody holds",
+            "See: dsv4-console doctor",
+        )
+    return [each for each in orphans if not pids or each.pid in pids]
 
 
 def _end(orphans: Sequence[VllmProcess], output: Output, *, sure: bool) -> tuple[Ended, ...]:

@@ -30,7 +30,7 @@ ONLY_FOR_THE_UI = ("attach", "ascii", "no_mouse")
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Open the UI, or launch what `--profile` names."""
-    given = {**vars(arguments), "set": arguments.overrides}
+    given = {**vars(arguments), "set": arguments.overrides, "force": arguments.force_launch}
     if arguments.profile is None:
         for name in NEED_A_PROFILE:
             if given[name] not in (None, False, []):
@@ -124,7 +124,7 @@ def _check(
     from console.cli.doctor import check_lines
 
     report = tasks.run(backend.preflight(plan))
-    held = report.held_by(force=arguments.force)
+    held = report.held_by(force=arguments.force_launch)
     overridden = [check for check in report.blocked if check not in held]
     news = [check for check in report.notable if check not in said]
     for check in news:

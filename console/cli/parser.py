@@ -61,7 +61,7 @@ _LAUNCH_ONLY = {
     "--engine": "engine",
     "--dry-run": "dry_run",
     "--detach": "detach",
-    "--force": "force",
+    "--force": "force_launch",
     "--allow-public-without-key": "allow_public_without_key",
     "--yes": "yes",
     "--drain-timeout": "drain_timeout",
@@ -122,7 +122,7 @@ def _launch_options(parser: argparse.ArgumentParser) -> None:
     launch.add_argument("--engine", metavar="ENGINE", help="installed engine, or path of a vllm command")
     launch.add_argument("--dry-run", action="store_true", help="print the exact command and environment; run nothing")
     launch.add_argument("--detach", action="store_true", help="return once it is ready; the server goes on")
-    launch.add_argument("--force", action="store_true", help="launch although preflight blocks it")
+    launch.add_argument("--force", action="store_true", dest="force_launch", help="launch although preflight blocks it")
     launch.add_argument(
         "--allow-public-without-key",
         action="store_true",
@@ -177,10 +177,17 @@ def _doctor(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> N
     verb = commands.add_parser("doctor", parents=[common], help="check this machine, and whether a profile can start")
     verb.add_argument("doctor_profile", metavar="PROFILE", nargs="?", help="default: the machine alone")
     verb.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="doctor_overrides")
+    verb.add_argument("--engine", metavar="ENGINE", dest="doctor_engine", help="as when launching")
     verb.add_argument(
         "--allow-public-without-key", action="store_true", dest="doctor_allow_public", help="as when launching"
     )
-    verb.add_argument("--end-orphans", action="store_true", help="end vLLM processes that nobody holds any more")
+    verb.add_argument(
+        "--end-orphans",
+        metavar="PID",
+        nargs="*",
+        type=_count,
+        help="end vLLM processes that nobody holds any more: all of them, or those named",
+    )
     verb.add_argument("--yes", action="store_true", dest="sure", help="do not ask")
     verb.set_defaults(function="doctor.doctor")
 

@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """Unknown option, or a profile that is missing or broken."""
     ENVIRONMENT = 3
-    """No engine, wrong engine version, no GPU or driver, port taken, directory not writable."""
+    """No engine, wrong engine version, directory not writable, a port taken during the start."""
     NOT_READY = 4
     """The server was not ready in time."""
     NOT_RUNNING = 5

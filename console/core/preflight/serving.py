@@ -225,7 +225,7 @@ def _port(facts: Facts, profile: Profile | None) -> Finding:
     return blocked(
         f"{port.title}: {port.text}",
         remedy=port.remedy,
-        consequence="The launch is refused: two servers would share the port.",
+        consequence="The launch is refused: the server could not be reached there.",
         override=Override.NONE,
     )
 

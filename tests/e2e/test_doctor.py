@@ -1,0 +1,69 @@
+"""An engine that outlives its API server, on the real vLLM: found by `doctor`, named, and ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.world import READY_TIMEOUT_S, World, wait_for
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+
+def healthy(world: World) -> bool:
+    try:
+        return httpx.get(f"{world.url}/health", timeout=2.0, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_an_orphaned_engine_is_found_named_and_ended(world: World) -> None:
+    # A launch makes the model's files; the server itself is then started by hand, so that no supervisor has it.
+    setting = ("--set", f"serve.port={world.port}")
+    launched = world.run("--profile", "cpu-smoke", *setting, "--detach", timeout_s=READY_TIMEOUT_S)
+    assert launched.returncode == 0, launched.stderr
+    assert "✖" not in launched.stderr
+    assert world.run("stop").returncode == 0
+    plan = world.json("--profile", "cpu-smoke", *setting, "--dry-run")
+    with (world.home / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            plan["argv"], env={**world.env, **plan["env"]}, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        wait_for("the server to be ready", lambda: healthy(world), READY_TIMEOUT_S)
+        (engine,) = [
+            child
+            for child in psutil.Process(server.pid).children()
+            if child.cmdline()[0].startswith("VLLM::EngineCore")
+        ]
+        before = world.json("doctor")
+        assert engine.pid not in {each["pid"] for each in before["orphans"]}, "its server still holds it"
+        server.kill()
+        server.wait(20.0)
+
+        found = world.json("doctor")
+        (orphan,) = [each for each in found["orphans"] if each["pid"] == engine.pid]
+        assert orphan["title"] == "VLLM::EngineCore"
+        assert orphan["memory_bytes"] > 0
+        assert f"(pid {engine.pid})" in world.run("doctor").stdout
+
+        done = world.run("doctor", "--yes", "--json", "--end-orphans", str(engine.pid))
+        (ended,) = json.loads(done.stdout)["ended"]
+        assert (ended["pid"], ended["gone"]) == (engine.pid, True), ended
+        wait_for("its end", lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, 20.0)
+        after = world.json("doctor")
+        assert engine.pid not in {each["pid"] for each in after["orphans"]}
+    finally:
+        for pid in psutil.pids():
+            try:
+                if os.getsid(pid) == server.pid:
+                    os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        server.wait(20.0)
