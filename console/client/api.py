@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from console.core.fit import FitSummary
-from console.core.models import ChatDelta, ChatMessage, ChatOptions, GpuReading, LogPage
+from console.core.models import ChatDelta, ChatMessage, ChatOptions, GpuReading, LogPage, ProfileChange
 from console.core.profile import Profile
 from console.core.suitability import Suitability
 from console.protocol import Happened, History, Pushed, RunInfo
@@ -169,6 +169,22 @@ class Backend(Protocol):
         Raises:
             console.core.errors.ProfileError: no such profile, or an override is wrong.
             console.core.errors.EngineError: the engine asked for is not of the profile's versions.
+        """
+        ...
+
+    async def replan(self, run_id: str, changes: Sequence[ProfileChange]) -> LaunchPlan:
+        """What a launch with the settings of this run, its overrides included, and these changes would do.
+
+        Raises:
+            console.core.errors.ConsoleError: no such run, or a change does not fit its profile.
+        """
+        ...
+
+    async def save_changes(self, name: str, changes: Sequence[ProfileChange]) -> Path:
+        """Write changes into the operator's own profile of this name; returns its file.
+
+        Raises:
+            console.core.errors.ConsoleError: no such profile, a change does not fit it, or it cannot be written.
         """
         ...
 

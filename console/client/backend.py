@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from console.core import versions
 from console.core.command import GENERATED, build_command, redact_env, shell_line
 from console.core.errors import EngineError, HardwareError, NotRunningError
 from console.core.fit import fit
-from console.core.models import GpuReading, RunInfo
-from console.core.overrides import apply_overrides
+from console.core.models import GpuReading, ProfileChange, RunInfo
+from console.core.overrides import apply_changes, apply_overrides
 from console.core.profile import Profile
 from console.core.suitability import order_key, suit
 from console.io import engines, paths, profiles, runs
@@ -71,6 +71,14 @@ class LocalBackend:
         """What a launch would do. Raises ProfileError, EngineError or StateError."""
         return await asyncio.to_thread(self._plan, name, overrides or {})
 
+    async def replan(self, run_id: str, changes: Sequence[ProfileChange]) -> LaunchPlan:
+        """What a launch with the settings of this run and these changes would do."""
+        return await asyncio.to_thread(self._replan, run_id, tuple(changes))
+
+    async def save_changes(self, name: str, changes: Sequence[ProfileChange]) -> Path:
+        """Write changes into the operator's own profile."""
+        return await asyncio.to_thread(profiles.save_user, name, tuple(changes))
+
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
         """Install a fitting engine and plan again."""
         section = plan.profile.engine
@@ -114,6 +122,10 @@ class LocalBackend:
         stored = profiles.load(name)
         profile = apply_overrides(stored.profile, overrides) if overrides else stored.profile
         return self._with_engine(stored.name, profile, stored.warnings)
+
+    def _replan(self, run_id: str, changes: tuple[ProfileChange, ...]) -> LaunchPlan:
+        run, info = runs.find_run(run_id)
+        return self._with_engine(info.profile_name, apply_changes(run.read_launch().profile, changes), ())
 
     def _with_engine(self, name: str, profile: Profile, warnings: tuple[str, ...]) -> LaunchPlan:
         offer = ""
