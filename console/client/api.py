@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from console.core.fit import FitSummary
-from console.core.models import ChatDelta, ChatMessage, ChatOptions, GpuReading, LogPage
+from console.core.models import ChatDelta, ChatMessage, ChatOptions, GpuReading, LogPage, ProfileChange
 from console.core.preflight import Preflight
 from console.core.profile import Profile
 from console.core.suitability import Suitability
@@ -180,6 +180,22 @@ class Backend(Protocol):
 
     async def preflight(self, plan: LaunchPlan | None = None) -> Preflight:
         """Check whether this plan can be launched, or without one the machine. Takes less than two seconds."""
+        ...
+
+    async def replan(self, run_id: str, changes: Sequence[ProfileChange]) -> LaunchPlan:
+        """What a launch with the settings of this run, its overrides included, and these changes would do.
+
+        Raises:
+            console.core.errors.ConsoleError: no such run, or a change does not fit its profile.
+        """
+        ...
+
+    async def save_changes(self, name: str, changes: Sequence[ProfileChange]) -> Path:
+        """Write changes into the operator's own profile of this name; returns its file.
+
+        Raises:
+            console.core.errors.ConsoleError: no such profile, a change does not fit it, or it cannot be written.
+        """
         ...
 
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:

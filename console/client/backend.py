@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from console.core import versions
 from console.core.command import GENERATED, build_command, shell_line
 from console.core.errors import EngineError, HardwareError, NotRunningError
 from console.core.fit import fit
-from console.core.models import GpuReading, RunInfo
-from console.core.overrides import apply_overrides
+from console.core.models import GpuReading, ProfileChange, RunInfo
+from console.core.overrides import apply_changes, apply_overrides
 from console.core.profile import Profile
 from console.core.suitability import order_key, suit
 from console.core.text import redact
@@ -86,6 +86,14 @@ class LocalBackend:
         """Check a plan, or the machine; every probe has its limit (see `console.io.preflight`)."""
         return await asyncio.to_thread(preflight.run, plan, allow_public=self._allow_public)
 
+    async def replan(self, run_id: str, changes: Sequence[ProfileChange]) -> LaunchPlan:
+        """What a launch with the settings of this run and these changes would do."""
+        return await asyncio.to_thread(self._replan, run_id, tuple(changes))
+
+    async def save_changes(self, name: str, changes: Sequence[ProfileChange]) -> Path:
+        """Write changes into the operator's own profile."""
+        return await asyncio.to_thread(profiles.save_user, name, tuple(changes))
+
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
         """Install a fitting engine and plan again."""
         section = plan.profile.engine
@@ -136,6 +144,10 @@ class LocalBackend:
         stored = profiles.load(name)
         profile = apply_overrides(stored.profile, overrides) if overrides else stored.profile
         return self._with_engine(stored.name, profile, stored.warnings)
+
+    def _replan(self, run_id: str, changes: tuple[ProfileChange, ...]) -> LaunchPlan:
+        run, info = runs.find_run(run_id)
+        return self._with_engine(info.profile_name, apply_changes(run.read_launch().profile, changes), ())
 
     def _with_engine(self, name: str, profile: Profile, warnings: tuple[str, ...]) -> LaunchPlan:
         offer = ""

@@ -6,7 +6,8 @@ Separate, because importing `LocalBackend` costs as much as painting the first s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console.client.api import (
@@ -18,6 +19,7 @@ from console.client.api import (
     ProfileProblem,
     Session,
 )
+from console.core.models import ProfileChange
 from console.protocol import RunInfo
 
 if TYPE_CHECKING:
@@ -56,6 +58,14 @@ class DeferredBackend:
     async def preflight(self, plan: LaunchPlan | None = None) -> Preflight:
         """Check a plan, or the machine."""
         return await (await self._backend()).preflight(plan)
+
+    async def replan(self, run_id: str, changes: Sequence[ProfileChange]) -> LaunchPlan:
+        """What a launch with the settings of this run and these changes would do."""
+        return await (await self._backend()).replan(run_id, changes)
+
+    async def save_changes(self, name: str, changes: Sequence[ProfileChange]) -> Path:
+        """Write changes into the operator's own profile."""
+        return await (await self._backend()).save_changes(name, changes)
 
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
         """Install a fitting engine and plan again."""

@@ -16,11 +16,12 @@ import msgspec
 
 from console.core.failures import FAILURES, Failure, FailureLevel, Stage
 from console.core.failures.changes import read_settings
-from console.core.logparse import PROCESSES_MAX, LineParser, LogLevel, LogLine
+from console.core.logparse import PROCESSES_MAX, LineParser, LogLevel, LogLine, parse_line
 from console.core.models import Diagnosis
 from console.core.text import clean, redact, truncate_line
+from console.core.wrapping import unwrap
 
-__all__ = ["EXITS", "Diagnoser", "Exit", "diagnose"]
+__all__ = ["EXITS", "Diagnoser", "Exit", "diagnose", "quoted"]
 
 BLOCKS_MAX: Final = 8
 """Errors kept in full, of engine and of API server each."""
@@ -31,6 +32,7 @@ DETAIL_LINES_MAX: Final = 2
 TAIL_LINES_MAX: Final = 6
 """Last lines of the log kept for an end that nothing explains."""
 TITLE_CHARS_MAX: Final = 200
+QUOTED_CHARS_MAX: Final = 300
 
 _ENGINE_PROCESSES: Final = ("EngineCore", "Worker", "VllmWorker", "RayWorker")
 _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure)(?=:|$)")
@@ -336,6 +338,12 @@ class Diagnoser:
     @property
     def _end(self) -> str:
         return redact("\n".join(text for _, text in self._tail))
+
+
+def quoted(diagnosis: Diagnosis) -> list[str]:
+    """The lines of the log that a diagnosis rests on, as one reads them: without prefixes, blank lines and length."""
+    lines = [parse_line(unwrap(clean(line))).message.strip() for line in diagnosis.text.splitlines()]
+    return [f"{line[:QUOTED_CHARS_MAX]}…" if len(line) > QUOTED_CHARS_MAX else line for line in lines if line]
 
 
 def diagnose(lines: Iterable[str], exit_code: int | None = None) -> Diagnosis | None:

@@ -10,16 +10,14 @@ import shlex
 from collections.abc import Iterable
 from typing import Any, Final
 
-from console.core.logparse import parse_line
+from console.core.diagnosis import quoted
 from console.core.models import Diagnosis, ProfileChange
 from console.core.text import clean
-from console.core.wrapping import unwrap
 
 __all__ = ["EXCERPT_LINES_MAX", "failure_lines", "set_options"]
 
 EXCERPT_LINES_MAX: Final = 6
 """Last lines shown of an unknown failure."""
-QUOTED_CHARS_MAX: Final = 300
 UNKNOWN_REMEDY: Final = "read the end of the log"
 
 
@@ -39,22 +37,16 @@ def failure_lines(diagnosis: Diagnosis | None, log: str, *, reason: str = "", co
         found = f"not found in the log{'; ' + reason if reason else ''}"
         return [f"cause:  {clean(found)}", f"remedy: {UNKNOWN_REMEDY}", f"log:    {clean(log)}"]
     why = f" – {diagnosis.why}" if diagnosis.why else ""
-    quoted = _quoted(diagnosis)
+    said = quoted(diagnosis)
     where = log if diagnosis.line is None else f"{log}:{diagnosis.line}"
     known = diagnosis.cause is not None
-    said = f": {quoted[0]}" if quoted and known else ""
-    lines = [f"cause:  {diagnosis.title}{why}", f"remedy: {diagnosis.remedy}", f"log:    {where}{said}"]
+    text = f": {said[0]}" if said and known else ""
+    lines = [f"cause:  {diagnosis.title}{why}", f"remedy: {diagnosis.remedy}", f"log:    {where}{text}"]
     if diagnosis.change:
         lines.append(f"try:    {command}{' ' if command else ''}{set_options(diagnosis.change)}")
     if not known:
-        lines += [f"        {line}" for line in quoted[-EXCERPT_LINES_MAX:]]
+        lines += [f"        {line}" for line in said[-EXCERPT_LINES_MAX:]]
     return [clean(line) for line in lines]
-
-
-def _quoted(diagnosis: Diagnosis) -> list[str]:
-    """The lines of the log that the diagnosis rests on, without vLLM's prefixes."""
-    lines = [parse_line(unwrap(clean(line))).message.strip() for line in diagnosis.text.splitlines()]
-    return [f"{line[:QUOTED_CHARS_MAX]}…" if len(line) > QUOTED_CHARS_MAX else line for line in lines if line]
 
 
 def set_options(changes: Iterable[ProfileChange]) -> str:

@@ -71,6 +71,7 @@ ACTIONS: tuple[Action, ...] = (
     _row("dashboard", "chat", "3,c", "c", "chat", "talk to the model", "pane('chat')"),
     _row("dashboard", "hints", "h", "h", "hints", "go to the hints; ↑ ↓ choose, enter explains", "hints"),
     _row("dashboard", "jump", "e", "e", "error line", "show the log at the line that explains the failure", "jump"),
+    _row("dashboard", "fix", "f", "f", "fix", "start again with the change that mends it; asks first", "fix"),
     _row("dashboard", "restart", "r", "r", "restart", "stop it and start it again; now, if a restart waits", "restart"),
     _row("dashboard", "stop", "s", "s", "stop", "stop the server; give up a planned restart", "stop"),
     _row("dashboard", "reattach", "a", "a", "attach", "attach again after the line was lost", "reattach"),

@@ -205,6 +205,11 @@ class ConsoleApp(App[int]):
         if self.model is not None:
             self._flow(_flows().restart(self, self.model))
 
+    def start_fix(self) -> None:
+        """Start again with the change that the failure calls for, after a question."""
+        if self.model is not None:
+            self._flow(_flows().fix(self, self.model))
+
     def go_home(self) -> None:
         """Back to the profiles."""
         self._flow(self.close_session())

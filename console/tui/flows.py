@@ -11,14 +11,14 @@ from console.core.preflight import Check, Preflight
 from console.core.profile import EngineKind
 from console.tui import fmt
 from console.tui.model import RunModel
-from console.tui.screens.dialogs import ChooseRun, Confirm, Dialog, Option, Question
+from console.tui.screens.dialogs import KEEP, ChooseRun, Confirm, Dialog, Option, Question, change_dialog
 from console.tui.screens.install import InstallScreen
 from console.tui.screens.preflight import Held, LaunchQuestion, force_question
 
 if TYPE_CHECKING:
     from console.tui.app import ConsoleApp
 
-__all__ = ["attach", "launch", "quit_app", "restart", "stop"]
+__all__ = ["attach", "fix", "launch", "quit_app", "restart", "stop"]
 
 CANCEL = Option("cancel", "c", "cancel")
 
@@ -154,6 +154,29 @@ async def restart(app: ConsoleApp, model: RunModel) -> None:
         )
     if await app.push_screen_wait(question) == "yes":
         await _accepted(app, model.session.restart())
+
+
+async def fix(app: ConsoleApp, model: RunModel) -> None:
+    """Show the change that the failure calls for, ask, and launch with it; on demand it is kept in the profile."""
+    name, change = model.run.profile_name, model.fix
+    try:
+        plan = await app.backend.replan(model.run.id, change)
+        answer = await app.push_screen_wait(change_dialog(name, change, plan.warnings))
+        if answer == KEEP:
+            path = await app.backend.save_changes(name, change)
+            app.notify(str(path), title="Written to your profile", markup=False)
+        elif answer != "once":
+            return
+        if plan.engine_name is None:
+            new = await _install(app, plan)
+            if new is None:
+                return
+            plan = new
+        session = await app.backend.launch(plan)
+    except ConsoleError as error:
+        app.show_problem(error)
+        return
+    await app.open_session(session)
 
 
 async def _accepted(app: ConsoleApp, request: object) -> bool:

@@ -12,9 +12,11 @@ from statistics import fmean
 from console.client.api import Lost, Session, Update
 from console.core.models import (
     LIVE_STATES,
+    OVER_STATES,
     EventRecord,
     GpuReading,
     HintState,
+    ProfileChange,
     Sample,
     ServerState,
     Snapshot,
@@ -138,6 +140,14 @@ class RunModel:
     def firing(self) -> int:
         """How many hints have something to say."""
         return sum(h.state is HintState.FIRING for h in self.snapshot.hints) if self.snapshot else 0
+
+    @property
+    def fix(self) -> tuple[ProfileChange, ...]:
+        """The profile change that the failure calls for, once nothing of the server is left or planned."""
+        if self.snapshot is None or self.state not in OVER_STATES or self.lost is not None:
+            return ()
+        status = self.snapshot.status
+        return status.diagnosis.change if status.over and status.diagnosis is not None else ()
 
     def stale(self, name: str) -> SourceStatus | None:
         """The source of this name, if its figures cannot be trusted now."""

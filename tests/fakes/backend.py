@@ -42,6 +42,7 @@ from console.core.models import (
     Snapshot,
     SourceStatus,
 )
+from console.core.overrides import apply_changes
 from console.core.profile import (
     CostSection,
     EngineKind,
@@ -472,6 +473,7 @@ class FakeBackend:
         self.sessions = dict(sessions or {})
         self.engine = engine
         self.launched: list[LaunchPlan] = []
+        self.saved: list[tuple[str, tuple[ProfileChange, ...]]] = []
         self.install_steps: list[InstallProgress] = [
             InstallProgress(step="resolving vllm 0.33.0", fraction=0.1),
             InstallProgress(step="downloading torch 182 MiB", fraction=0.4),
@@ -521,6 +523,17 @@ class FakeBackend:
             engine_version=self.engine.split("-")[-1] if self.engine else None,
             install_offer=f"dsv4-console engine install {'--cpu' if cpu else '0.33.0'}",
         )
+
+    async def replan(self, run_id: str, changes: Sequence[ProfileChange]) -> LaunchPlan:
+        """A plan of the run's profile with the changes."""
+        run = next(session.run for session in self.sessions.values() if session.run.id == run_id)
+        plan = await self.plan(run.profile_name)
+        return replace(plan, profile=apply_changes(plan.profile, tuple(changes)))
+
+    async def save_changes(self, name: str, changes: Sequence[ProfileChange]) -> Path:
+        """Remember what was to be written."""
+        self.saved.append((name, tuple(changes)))
+        return Path(f"/profiles/{name}.toml")
 
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
         """Tell the steps, wait if told to, and have an engine."""

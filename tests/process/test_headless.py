@@ -48,6 +48,7 @@ class Stage:
             say=self.said.append,
             emit=self.sent.append,
             interval_s=interval_s,
+            again="dsv4-console --profile p --set serve.port=9",
             clock=lambda: self.now_s,
             wall=lambda: self.now_s,
         )
@@ -207,27 +208,25 @@ TOO_LONG = (
 )
 
 
-def test_a_failure_is_cause_remedy_and_log() -> None:
-    diagnosis = diagnose([TOO_LONG], 1)
+def test_a_failure_is_three_lines_and_a_command_to_try() -> None:
+    diagnosis = diagnose(["INFO:     fine", TOO_LONG], 1)
     stage = Stage()
     stage.narrator.failure(diagnosis)
-    cause, quoted, remedy, log = stage.said
+    cause, remedy, log, again = stage.said
     assert cause.startswith("  cause:  A context of 1048576 tokens does not fit into the KV cache – One request")
-    assert quoted.startswith("          log line 1: ValueError: To serve at least one request")
     assert remedy.startswith("  remedy: Lower serve.max_model_len")
-    assert remedy.endswith("Try: --set serve.max_model_len=348160")
-    assert log == "  log:    /runs/r1/server.log"
+    assert log.startswith("  log:    /runs/r1/server.log:2: ValueError: To serve at least one request")
+    assert again == "  try:    dsv4-console --profile p --set serve.port=9 --set serve.max_model_len=348160"
     (change,) = stage.sent[0]["diagnosis"]["change"]
     assert (change["before"], change["after"]) == (1_048_576, 348_160)
 
 
-def test_an_unknown_failure_quotes_the_log() -> None:
+def test_an_unknown_failure_quotes_the_end_of_its_block() -> None:
     text = "\n".join(f"(EngineCore pid=9) ERROR 11-23 13:57:08 [core.py:1] line {number}" for number in range(9))
     stage = Stage()
     stage.narrator.failure(Diagnosis(title="RuntimeError: flux", text=text, line=25, remedy="Read on."))
-    assert stage.said[:2] == ["  cause:  RuntimeError: flux", "          from log line 25:"]
-    assert stage.said[2:8] == [f"          line {number}" for number in range(3, 9)]
-    assert stage.said[8:] == ["  remedy: Read on.", "  log:    /runs/r1/server.log"]
+    assert stage.said[:3] == ["  cause:  RuntimeError: flux", "  remedy: Read on.", "  log:    /runs/r1/server.log:25"]
+    assert stage.said[3:] == [f"          line {number}" for number in range(3, 9)]
 
 
 @pytest.mark.parametrize("diagnosis", [None, READY_TIMEOUT])

@@ -57,7 +57,7 @@ MANY = (
 
 
 def _over(state: ServerState, **changes: object) -> ServerStatus:
-    return replace(READY, state=state, since_s=NOW_S - 30, **changes)
+    return replace(READY, state=state, since_s=NOW_S - 30, over=state is not ServerState.STOPPING, **changes)
 
 
 def _on_cpu(**changes: object) -> FakeBackend:

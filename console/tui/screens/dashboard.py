@@ -207,6 +207,7 @@ class DashboardScreen(Screen[None]):
         status = model.snapshot.status if model.snapshot else None
         works: dict[str, Callable[[], bool]] = {
             "jump": lambda: bool(status and status.diagnosis and status.diagnosis.line),
+            "fix": lambda: model.fix != (),
             "reattach": lambda: model.lost is not None,
             "stop": lambda: bool(model.planned) or (model.live and model.state is not ServerState.STOPPING),
             "restart": lambda: model.state is not ServerState.STOPPING,
@@ -253,6 +254,10 @@ class DashboardScreen(Screen[None]):
     def action_stop(self) -> None:
         """Ask, then stop."""
         self.console.start_stop()
+
+    def action_fix(self) -> None:
+        """Show the change, ask, then start with it."""
+        self.console.start_fix()
 
     def action_restart(self) -> None:
         """Ask, then restart."""

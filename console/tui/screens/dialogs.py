@@ -17,7 +17,7 @@ from textual.screen import ModalScreen
 from textual.timer import Timer
 
 from console.core.errors import ConsoleError
-from console.core.models import Hint, HintState
+from console.core.models import Hint, HintState, ProfileChange
 from console.protocol import RunInfo
 from console.tui import fmt
 from console.tui.actions import bindings_for, help_rows
@@ -29,11 +29,13 @@ from console.tui.widgets.select_list import SelectList
 
 __all__ = [
     "CONFIRM_REST_S",
+    "KEEP",
     "ChooseRun",
     "Confirm",
     "Dialog",
     "Option",
     "Question",
+    "change_dialog",
     "help_dialog",
     "hint_dialog",
     "problem_dialog",
@@ -42,6 +44,10 @@ __all__ = [
 
 CONFIRM_REST_S = 0.3
 """Longer than the gap between two letters of somebody who types, shorter than a wait."""
+
+
+KEEP = "keep"
+"""The answer that also writes a change to the profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +219,26 @@ def hint_dialog(hint: Hint) -> Dialog:
         if settings:
             rows += [("text", (), ""), ("muted", (("Try it   ", "muted"),), f"stop, then launch with {settings}")]
     return Dialog(f"{LEVEL_GLYPHS[hint.level]} {hint.title}", rows, CLOSE, role=LEVEL_ROLES[hint.level])
+
+
+def change_dialog(name: str, change: Sequence[ProfileChange], warnings: Sequence[str]) -> Dialog:
+    """A profile change as a difference, and whether to start with it."""
+    rows: list[tuple[str, Line, str]] = []
+    for item in change:
+        for mark, role, value in (("- ", "bad", item.before), ("+ ", "ok", item.after)):
+            if value is not None:
+                rows.append((role, ((mark, role),), f"{item.key} = {value_text(value)}"))
+        if item.after is None:
+            rows.append(("muted", (("  ", "muted"),), f"{item.key} is left to vLLM"))
+    rows.append(("text", (), ""))
+    rows += [("warn", (), warning) for warning in warnings]
+    rows.append(("text", (), "All other settings stay as they were in this run."))
+    options = (
+        Option("once", "y", "start with it"),
+        Option(KEEP, "w", "start with it, and write it to my profile"),
+        Option("no", "n", "not now"),
+    )
+    return Dialog(f"Start {name} again with this change?", rows, options)
 
 
 def help_dialog(scopes: tuple[str, ...]) -> Dialog:

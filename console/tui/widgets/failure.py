@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from console.core.diagnosis import quoted
 from console.core.models import OVER_STATES, ProfileChange, ServerState
 from console.io.paths import runs_dir
 from console.tui.glyphs import STATE_GLYPHS, STATE_ROLES
@@ -75,12 +76,16 @@ class Failure(Panel):
         out.append(line((f"{STATE_GLYPHS[state]} ", STATE_ROLES[state]), (wrap(title, width - 2)[0], "strong")))
         rows: list[tuple[str, str, str]] = []
         if found is not None:
-            cause = [part for part in wrap(found.text, max(width - 8, 20)) if part.strip()]
+            cause = [part for text in quoted(found) for part in wrap(text, max(width - 8, 20))]
             if len(cause) > CAUSE_LINES_MAX:
-                cause = [*cause[:CAUSE_LINES_MAX], "…"]
+                # A block ends in its exception; a known line begins with what matters.
+                known = found.cause is not None
+                cause = [*cause[:CAUSE_LINES_MAX], "…"] if known else ["…", *cause[-CAUSE_LINES_MAX:]]
             rows.append(("Cause", "\n".join(cause), "text"))
+            rows.append(("Why", found.why, "text"))
             rows.append(("Remedy", found.remedy, "ok"))
-            rows.append(("Change", change_text(found.change), "accent"))
+            fixes = "; f starts with it" if model.fix else ""
+            rows.append(("Change", f"{change_text(found.change)}{fixes}" if found.change else "", "accent"))
             rows.append(("Log", f"line {found.line:,}; e shows it" if found.line else "", "text"))
         rows += [after, ("File", log, "muted")]
         return [*out, *labelled(rows, width, 8)]
