@@ -109,6 +109,8 @@ def starting(world: World, report: Report, fault: Start, profile: str) -> None:
             row["wrong"] = "it came up"
         elif run.folder.exists() and not failed["cause"]:
             row["wrong"] = "cause not known"
+        if run.blocked:
+            row["says"] = f"refused: {' '.join(run.blocked.split())[:250]} – forced: {row['says']}"
         if fault.alone:
             free(world, row)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.gpu import smi
+from tests.gpu import part_profile, smi
 from tests.gpu.report import Report, Skip
 from tests.gpu.world import World
 
@@ -36,6 +36,15 @@ def run(world: World, report: Report) -> None:
         row["exit"], row["seconds_plain"] = plain.code, round(plain.seconds, 1)
         row["document"] = as_json.document()
         row["says"] = f"exit {plain.code}: " + " / ".join(line.strip() for line in plain.out.splitlines())[:500]
+    with report.step("doctor of a profile") as row:
+        name = part_profile.write(world)
+        done = world.console("doctor", name, timeout_s=120.0)
+        if done.code == 2:
+            raise Skip("this console has no `doctor`")
+        (world.folder / "doctor-profile.txt").write_text(done.out + done.err, encoding="utf-8")
+        row["says"] = f"exit {done.code}: " + " / ".join(line.strip() for line in done.out.splitlines())[:500]
+        if done.code:
+            row["wrong"] = "it would not launch a profile made for this machine"
     with report.step("profiles that suit") as row:
         done = world.console("profiles", "list", "--json")
         (world.folder / "profiles.json").write_text(done.out, encoding="utf-8")

@@ -34,12 +34,17 @@ LOGGED = {
 """Figure → where vLLM's log says it."""
 
 
+def write(world: World) -> str:
+    """This part's profile."""
+    return world.profile(KEEPS, "llama-8b", serve={"max_num_seqs": 256, "gpu_memory_utilization": 0.9})
+
+
 def start(world: World) -> Run:
     """A ready server of this part's profile, with CUDA graphs as an operator would run it."""
     for run in world.live():
         if run.profile == KEEPS:
             return world.ensure(KEEPS)
-    world.profile(KEEPS, "llama-8b", serve={"max_num_seqs": 256, "gpu_memory_utilization": 0.9})
+    write(world)
     return world.ensure(KEEPS)
 
 
@@ -54,6 +59,8 @@ def run(world: World, report: Report) -> None:
             if newest is not None:
                 row["launch"] = records.failure(newest)
                 records.keep(world, newest, "start")
+                if newest.blocked:
+                    row["wrong"] = f"refused unforced: {' '.join(newest.blocked.split())[:400]}"
         state = world.status(run)["snapshot"]["status"]
         row["phases"] = {each["phase"]: round(each["seconds"], 1) for each in state.get("phases", [])}
         row["ready_seconds"] = round(state["ready_s"] - state["started_s"], 1)

@@ -37,6 +37,8 @@ def run(world: World, report: Report) -> None:
             row["launch"] = records.failure(run)
             records.keep(world, run, shape)
             row["says"] = f"ready in {run.done.seconds:.0f} s" if run.ready else f"failed: {row['launch']['title']}"
+            if run.blocked:
+                row["wrong"] = f"refused unforced: {' '.join(run.blocked.split())[:400]}"
             if run.ready:
                 served = run
             else:

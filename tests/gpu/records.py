@@ -85,5 +85,6 @@ def failure(run: Run) -> dict[str, object]:
         "remedy": diagnosis.get("remedy"),
         "change": diagnosis.get("change"),
         "log_line": diagnosis.get("text", "")[:400],
+        "preflight": run.blocked.strip()[-1500:],
         "narration": run.done.err.strip()[-1500:],
     }

@@ -39,6 +39,8 @@ __all__ = [
 
 ROOT = Path(__file__).parents[2]
 COMMAND_S, STOP_S, READY_S = 60.0, 120.0, 240.0
+BLOCKED = 6
+"""Exit code of a launch that the console's own checks refuse."""
 ON_A_GPU_ALONE = frozenset({"gpu_memory_utilization", "kv_cache_memory_bytes", "kv_cache_dtype", "block_size"})
 """Settings that a rehearsal on the CPU leaves out."""
 
@@ -72,6 +74,8 @@ class Run:
     done: Done
     folder: Path
     info: dict[str, Any] = field(default_factory=dict)
+    blocked: str = ""
+    """Why the console would not launch it unforced; it was then forced."""
 
     @property
     def id(self) -> str:
@@ -125,6 +129,9 @@ class World:
         quiet = {"TEXTUAL_ANIMATIONS": "none", "VLLM_USE_FLASHINFER_SAMPLER": "0", "HF_HUB_OFFLINE": "1"}
         self.env = {**os.environ, **paths, **quiet, "PYTHONPATH": search}
         os.environ.update(paths)
+        configuration = self.home / "config" / "dsv4-console" / "config.toml"
+        configuration.parent.mkdir(parents=True, exist_ok=True)
+        configuration.write_text(f"engine = {json.dumps(vllm)}\n", encoding="utf-8")
         self._runs: list[Run] = []
         self._children: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
@@ -194,16 +201,17 @@ class World:
         return next((short for short in ("H100", "H200", "A100") if short in full), full.removeprefix("NVIDIA "))
 
     def launch(self, profile: str, settings: Mapping[str, Any] | None = None, ready_s: float = READY_S) -> Run:
-        """`--profile NAME --detach --json`. Returns once it is ready, or failed."""
+        """`--profile NAME --detach --json`, forced where it is refused. Returns once it is ready, or failed."""
         settings = dict(settings or {})
         sets = [f"--set={key}={value}" for key, value in settings.items()]
         before = set(self._folders(profile))
-        done = self.console(
-            "--profile", profile, "--engine", self.vllm, "--detach", "--json", f"--ready-timeout={ready_s:.0f}", *sets,
-            timeout_s=ready_s + 45.0,
-        )  # fmt: skip
+        command = ["--profile", profile, "--engine", self.vllm, "--detach", "--json", f"--ready-timeout={ready_s:.0f}"]
+        done, blocked = self.console(*command, *sets, timeout_s=ready_s + 45.0), ""
+        if done.code == BLOCKED:
+            blocked = done.err
+            done = self.console(*command, *sets, "--force", timeout_s=ready_s + 45.0)
         new = [folder for folder in self._folders(profile) if folder not in before]
-        run = Run(profile, settings, done, new[-1] if new else self.home / "none")
+        run = Run(profile, settings, done, new[-1] if new else self.home / "none", blocked=blocked)
         run.reload()
         with self._lock:
             self._runs.append(run)
