@@ -244,6 +244,28 @@ def test_a_request_does_not_blame_the_download() -> None:
     assert diagnosis.cause == "illegal-access"
 
 
+def test_the_error_of_one_request_is_no_failure_of_the_server() -> None:
+    up = "INFO:     Application startup complete."
+    logged = "(APIServer pid=1) ERROR 11-23 10:39:28 [serving.py:1] RuntimeError: one prompt was odd"
+    uvicorn = [
+        "ERROR:    Exception in ASGI application",
+        "Traceback (most recent call last):",
+        "  File",
+        "KeyError: 'x'",
+    ]
+    assert diagnose([up, logged, *uvicorn]) is None
+    assert diagnose([up, logged, *uvicorn], 0) is None
+    ended = diagnose([up, logged], 1)
+    assert ended is not None
+    assert ended.line == 2
+    crashed = diagnose([up, logged, *uvicorn[1:3], "SystemError: the server itself"])
+    assert crashed is not None
+    assert "the server itself" in crashed.title
+    starting = diagnose([logged])
+    assert starting is not None
+    assert starting.line == 1
+
+
 def test_errors_after_a_wanted_stop_are_none() -> None:
     stop = "(APIServer pid=1) INFO 11-23 11:58:28 [launcher.py:254] [shutdown] API server: shutdown triggered"
     assert diagnose([stop, as_error("CUDA out of memory"), as_error("something unknown")], 0) is None
