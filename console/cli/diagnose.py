@@ -13,6 +13,7 @@ from console.cli.output import Output
 from console.core.diagnosis import Diagnoser
 from console.core.errors import ExitCode, NotRunningError, UsageError
 from console.core.models import Diagnosis
+from console.core.units import bytes_text
 from console.core.wrapping import AnyLogParser
 from console.headless.failure import failure_lines
 from console.io import runs
@@ -20,6 +21,7 @@ from console.io.anylog import STDIN, read_lines
 
 __all__ = ["diagnose"]
 
+ANNOUNCED_BYTES_MIN: Final = 200_000_000
 LAST: Final = "last"
 """Names the newest run, as no name does for other commands."""
 
@@ -30,6 +32,7 @@ def diagnose(arguments: argparse.Namespace, output: Output) -> int:
     lines = 0
     found = told
     if told is None:
+        _announce(path, output)
         found, lines = _read(read_lines(path), arguments.server_exit_code)
     document: dict[str, Any] = {"failed": found is not None, "log": path}
     if found is None:
@@ -69,6 +72,16 @@ def _source(name: str) -> tuple[str, Diagnosis | None, str]:
             "Name a file, a run (see: dsv4-console status), `last`, or - for standard input.",
         ) from error
     return str(run.log_path), info.diagnosis, info.profile_name
+
+
+def _announce(path: str, output: Output) -> None:
+    """Reading takes about a minute per gigabyte; say what is going on."""
+    try:
+        size = 0 if path == STDIN else Path(path).stat().st_size
+    except OSError:
+        return
+    if size > ANNOUNCED_BYTES_MIN:
+        output.say(f"reading {bytes_text(size)} of log …")
 
 
 def _read(lines: Iterable[str], exit_code: int | None) -> tuple[Diagnosis | None, int]:

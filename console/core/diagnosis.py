@@ -43,6 +43,8 @@ _WANTED_STOP: Final = (
     "Shutting down",
 )
 """A process took a signal. Other `[shutdown]` lines come before the error too, when a part cleans up after itself."""
+_ASGI: Final = "Exception in ASGI application"
+"""Uvicorn's answer to an error in one request; its traceback is bare."""
 _PYDANTIC = re.compile(r"\d+ validation errors? for \w+$")
 _UP: Final = "Application startup complete."
 """What came before was survived."""
@@ -114,6 +116,8 @@ class _Block:
         self.source = line.source
         self.known = row is not None
         """Its exception, or without one its first line, is in the table."""
+        self.caught = line.source is not None or line.message.startswith(_ASGI)
+        """It was logged, so its process went on."""
         self._proc = line.proc
         self._header = line.message
         self._exception = ""
@@ -295,7 +299,7 @@ class Diagnoser:
             self._cause,
             self._own(engine=True),
             killed,
-            self._own(engine=False),
+            self._own(engine=False, caught=bool(code) or not self._serving),
             self._request,
             self._report,
             ended,
@@ -307,10 +311,15 @@ class Diagnoser:
             return best.diagnosis()
         return self._unexplained(code) if code and not self._stopping else None
 
-    def _own(self, *, engine: bool) -> _Block | None:
-        """The error that reports no other: the last that nobody caught, as it ended its process, else the first."""
-        own = [block for block in self._blocks[engine] if not block.known]
-        uncaught = [block for block in own if block.source is None]
+    def _own(self, *, engine: bool, caught: bool = True) -> _Block | None:
+        """The error that reports no other: the last that nobody caught, as it ended its process, else the first.
+
+        Args:
+            engine: of the engine's processes, or of the others.
+            caught: also one that its process survived, which while it serves is the error of one request.
+        """
+        own = [block for block in self._blocks[engine] if not block.known and (caught or not block.caught)]
+        uncaught = [block for block in own if not block.caught]
         return uncaught[-1] if uncaught else own[0] if own else None
 
     def _exit(self, row: Exit) -> Diagnosis:

@@ -100,6 +100,23 @@ def test_row_is_found_in_a_log(row: Failure) -> None:
         ("cpu/fail-tool-choice.log", 1, "tool-parser-missing", "TypeError",
          ("serve.enable_auto_tool_choice", True, None)),
         ("cpu/ready-then-dies-on-first-request.log", 0, "triton-missing", "(Worker", None),
+        ("cpu/fail-architecture.log", 1, "architecture-unknown", "  Value error", None),
+        ("cpu/fail-chat-template.log", 1, "template-missing", "vllm.exceptions.VLLMValidationError",
+         ("serve.extra.chat_template", "./no-such-template.jinja", None)),
+        ("cpu/fail-config-json.log", 1, "config-unreadable", "OSError: It looks like", None),
+        ("cpu/fail-kv-space-huge.log", 1, "cpu-kv-space", "(Worker",
+         ("env.VLLM_CPU_KVCACHE_SPACE", "4000.0", "6")),
+        ("cpu/fail-memory-utilization.log", 1, "cpu-memory-taken", "(VllmWorker-0",
+         ("serve.gpu_memory_utilization", 0.99, 0.86)),
+        ("cpu/fail-model-type.log", 1, "architecture-unknown", "(APIServer", None),
+        ("cpu/fail-no-kv-memory.log", 1, "cpu-no-kv-memory", "(Worker",
+         ("serve.gpu_memory_utilization", 0.01, None)),
+        ("cpu/fail-open-files.log", 1, "too-many-files", "(Worker", None),
+        ("cpu/fail-quantization-mismatch.log", 1, "quantization-mismatch", "  Value error",
+         ("serve.quantization", "awq", None)),
+        ("cpu/fail-reasoning-parser.log", 1, "reasoning-parser-unknown", "KeyError",
+         ("serve.reasoning_parser", "nope", None)),
+        ("cpu/two-workers-one-killed.log", 0, "worker-killed", "(EngineCore", None),
         ("h100/fail-dtype-fp8.log", 2, "argument-choice", "main.py serve: error", ("serve.dtype", "fp8", None)),
         ("h100/fail-model-path.log", 1, "model-id-invalid", "(APIServer", None),
     ],
@@ -117,14 +134,25 @@ def test_recorded_failures(name: str, exit_code: int, cause: str, begins: str, c
         assert tuple((item.key, item.before, item.after) for item in diagnosis.change) == expected
 
 
-@pytest.mark.parametrize("name", ["cpu/startup-ready-stop.log", "h100/startup-until-graphs.log"])
+@pytest.mark.parametrize(
+    "name", ["cpu/startup-ready-stop.log", "cpu/healthy-two-workers.log", "h100/startup-until-graphs.log"]
+)
 def test_a_healthy_log_has_no_diagnosis(name: str) -> None:
     assert diagnose(recorded(name)) is None
     assert diagnose(recorded(name), 0) is None
 
 
 def test_every_recording_is_tested() -> None:
-    assert len(list(LOGS.glob("*/*.log"))) == 18
+    text = Path(__file__).read_text(encoding="utf-8")
+    assert {path.name for path in LOGS.glob("*/*.log") if f"/{path.name}" not in text} == set()
+
+
+def test_the_recordings_show_many_ways_to_fail() -> None:
+    causes = set()
+    for path in LOGS.glob("cpu-*/*.log"):
+        found = diagnose(recorded(f"cpu/{path.name}"), 1)
+        causes.add(found.cause if found is not None else None)
+    assert len(causes - {None}) >= 14
 
 
 def unknown_crash() -> list[str]:
@@ -214,6 +242,28 @@ def test_a_request_does_not_blame_the_download() -> None:
     diagnosis = diagnose([up, bad, crash])
     assert diagnosis is not None
     assert diagnosis.cause == "illegal-access"
+
+
+def test_the_error_of_one_request_is_no_failure_of_the_server() -> None:
+    up = "INFO:     Application startup complete."
+    logged = "(APIServer pid=1) ERROR 11-23 10:39:28 [serving.py:1] RuntimeError: one prompt was odd"
+    uvicorn = [
+        "ERROR:    Exception in ASGI application",
+        "Traceback (most recent call last):",
+        "  File",
+        "KeyError: 'x'",
+    ]
+    assert diagnose([up, logged, *uvicorn]) is None
+    assert diagnose([up, logged, *uvicorn], 0) is None
+    ended = diagnose([up, logged], 1)
+    assert ended is not None
+    assert ended.line == 2
+    crashed = diagnose([up, logged, *uvicorn[1:3], "SystemError: the server itself"])
+    assert crashed is not None
+    assert "the server itself" in crashed.title
+    starting = diagnose([logged])
+    assert starting is not None
+    assert starting.line == 1
 
 
 def test_errors_after_a_wanted_stop_are_none() -> None:

@@ -104,9 +104,9 @@ def test_healthy_logs_one_by_one(name: str) -> None:
 HOSTILE = st.sampled_from(
     [
         "\x1b]52;c;aGFja2Vk\x07", "\x1b]0;title\x1b\\", "\x1bP+q544e\x1b\\", "\x1b[2J\x1b[H", "\x1b[31m", "\x1b",
-        "\x1b[", "\x9b2J", "\x9d52;c;aGk=\x9c", "\x90q\x9c", "\x85", "\x84", "\x80", "\x7f", "\x00", "\x07", "\x08", "\r",
-        "\u202e", "\u202a", "\u2066", "\u2069", "\u200f", "\u200b", "\u2028", "\u2029", "\ufeff", "\ud800", "\udfff",
-        "\udc9b", "\U000e0041", "\t", "\\u001b]52;c;aGk=\\u0007", "{title.__class__}", "%s", "[/bold]",
+        "\x1b[", "\x9b2J", "\x9d52;c;aGk=\x9c", "\x90q\x9c", "\x85", "\x84", "\x80", "\x7f", "\x00", "\x07", "\r",
+        "\x08", "\u202e", "\u202a", "\u2066", "\u2069", "\u200f", "\u200b", "\u2028", "\u2029", "\ufeff", "\ud800",
+        "\udfff", "\udc9b", "\U000e0041", "\t", "\\u001b]52;c;aGk=\\u0007", "{title.__class__}", "%s", "[/bold]",
     ]
 )  # fmt: skip
 PIECES = st.lists(st.one_of(HOSTILE, st.text(max_size=8), st.characters()), max_size=6).map("".join)

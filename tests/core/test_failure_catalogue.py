@@ -92,6 +92,8 @@ ROWS: tuple[Row, ...] = (
      "tool-parser-unknown", {"serve.tool_call_parser": "deepseek_v4"}),
     ("D20", "KeyError: 'invalid tool call parser: deepseek_v4 (chose from { deepseek_v3,hermes })'",
      "tool-parser-unknown", {"serve.tool_call_parser": None, "serve.enable_auto_tool_choice": None}),
+    ("D20", "KeyError: \"Reasoning parser 'DeepSeek-V4' not found. Available parsers: deepseek_r1, deepseek_v4\"",
+     "reasoning-parser-unknown", {"serve.reasoning_parser": "deepseek_v4"}),
     ("D20", "KeyError: 'invalid reasoning parser: nope (chose from { deepseek_v4,qwen3 })'",
      "reasoning-parser-unknown", {"serve.reasoning_parser": None}),
     ("D21", "ValueError: As of transformers v4.44, default chat template is no longer allowed, so you must provide a "
@@ -201,7 +203,7 @@ def test_every_change_fits_a_profile(row: Row) -> None:
     assert diagnosis is not None
     changed = apply_changes(PROFILE, diagnosis.change)
     keys = {change.key for change in diff(PROFILE, changed)}
-    already = {"serve.tool_call_parser"}
+    already = {"serve.tool_call_parser"}  # the profile has the proposed value
     for change in diagnosis.change:
         key = change.key.replace("no_such_flag", "no-such-flag")
         assert any(f"{other}.".startswith(f"{key}.") for other in keys | already), key

@@ -14,7 +14,8 @@ import pytest
 from console.client import launch
 from console.client.backend import LocalBackend
 from console.client.launch import base_url, check_port, prepare_run, start_supervisor
-from console.core.errors import HardwareError, NotRunningError, StateError
+from console.core.errors import HardwareError, NotRunningError, ProfileError, StateError
+from console.core.models import ProfileChange
 from console.core.profile import Profile
 from console.io import paths, profiles, runs
 from console.io.engines import choose
@@ -82,6 +83,28 @@ def test_a_working_directory_that_was_deleted(
     gone.rmdir()
     run = prepare_run("cpu-smoke", profile, choose(profile.engine))
     assert run.read_launch().cwd == str(Path.home())
+
+
+async def test_a_run_is_planned_again_with_its_own_settings_and_a_change(profile: Profile) -> None:
+    run = prepare_run("cpu-smoke", profile, choose(profile.engine))
+    change = ProfileChange(key="serve.max_model_len", before=1024, after=96)
+    plan = await LocalBackend().replan(run.id, (change,))
+    assert plan.profile_name == "cpu-smoke"
+    assert plan.profile.serve.max_model_len == 96
+    assert plan.profile.serve.port == profile.serve.port, "an override of that run"
+    assert "96" in plan.argv
+    with pytest.raises(ProfileError, match="cannot be used"):
+        await LocalBackend().replan(run.id, (ProfileChange(key="serve.max_model_len", after=-1),))
+    with pytest.raises(NotRunningError):
+        await LocalBackend().replan("none", (change,))
+
+
+async def test_a_change_is_written_to_the_own_profile() -> None:
+    change = ProfileChange(key="serve.max_model_len", before=1024, after=96)
+    path = await LocalBackend().save_changes("cpu-smoke", (change,))
+    assert path.parent == paths.user_profiles_dir()
+    assert profiles.load("cpu-smoke").profile.serve.max_model_len == 96
+    assert (await LocalBackend().plan("cpu-smoke")).profile.serve.max_model_len == 96
 
 
 async def test_a_supervisor_that_does_not_come_up_shows_its_log(profile: Profile) -> None:

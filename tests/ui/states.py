@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from console.client.api import Lost
+from console.core.diagnosis import diagnose
 from console.core.models import (
     Diagnosis,
     Hint,
@@ -46,6 +48,19 @@ OOM = Diagnosis(
     text="ValueError: To serve at least one request with the model's max seq len (131072), 9.12 GiB is needed",
     change=(ProfileChange(key="serve.max_model_len", before=131072, after=32768),),
 )
+LOGS = Path(__file__).parent.parent / "data" / "logs" / "cpu-0.32.0"
+
+
+def _recorded(name: str, hidden: str = "\0") -> Diagnosis:
+    """What a recorded log tells, without one text."""
+    lines = (LOGS / name).read_text(encoding="utf-8").replace(hidden, "…").splitlines()
+    found = diagnose(lines, 1)
+    assert found is not None
+    return found
+
+
+PARSER = _recorded("fail-reasoning-parser.log")
+UNKNOWN = _recorded("ready-then-dies-on-first-request.log", hidden="Disabling Triton")
 MANY = (
     RAISE,
     Hint(id="thermal", title="GPU 3 slows itself down", level=Level.BAD, evidence=("83 °C for 40 s.",), held_s=40),
@@ -120,6 +135,12 @@ STATES: dict[str, Callable[[], FakeBackend]] = {
     )[0],
     "failed": lambda: attached(
         snapshot(status=_over(ServerState.FAILED, exit_code=1, diagnosis=OOM), engine=None, hints=())
+    )[0],
+    "failed-long": lambda: attached(
+        snapshot(status=_over(ServerState.FAILED, exit_code=1, diagnosis=PARSER), engine=None, hints=())
+    )[0],
+    "crashed-unknown": lambda: attached(
+        snapshot(status=_over(ServerState.CRASHED, exit_code=0, diagnosis=UNKNOWN), engine=None, hints=())
     )[0],
     "crashed": lambda: attached(
         snapshot(status=_over(ServerState.CRASHED, exit_code=-9, reason="killed by signal 9"), engine=None, hints=())

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from console.client.api import Lost
 from console.core.errors import HardwareError, NotRunningError
-from console.core.models import Phase, ServerState, ServerStatus
+from console.core.models import Phase, ProfileChange, ServerState, ServerStatus
 from console.tui.actions import ACTIONS, SCOPES, bindings_for
 from console.tui.app import ConsoleApp
 from console.tui.screens import dialogs
@@ -29,7 +29,7 @@ from tests.fakes.backend import (
     snapshot,
 )
 from tests.ui.screen_text import running, text, wait_for, wait_text
-from tests.ui.states import STATES
+from tests.ui.states import OOM, STATES
 
 SAFE_KEY = re.compile(r"[a-zA-Z0-9]|enter|escape|tab|up|down|left|right|home|end|pageup|pagedown|slash|colon"
                       r"|question_mark|(left|right)_square_bracket")  # fmt: skip
@@ -388,6 +388,58 @@ async def test_failure_jumps_to_its_line() -> None:
         await pilot.press("e")
         await wait_for(pilot, lambda: pilot.app.screen.query_one("#log-view").marked == 3, "marked")
         await wait_text(pilot, "Loading weights took 22.10 seconds")
+
+
+@pytest.mark.parametrize(("key", "kept"), [("enter", False), ("y", False), ("w", True)])
+async def test_a_failure_is_mended_with_its_change(key: str, kept: bool) -> None:
+    backend = STATES["failed"]()
+    async with running(backend) as pilot:
+        await wait_text(pilot, "serve.max_model_len 131072 → 32768; f starts with it", "f fix")
+        await pilot.press("f")
+        await wait_text(pilot, "Start flash-4xh200 again", "- serve.max_model_len = 131072")
+        await wait_text(pilot, "+ serve.max_model_len = 32768")
+        assert not backend.launched
+        await pilot.press(key)
+        await wait_text(pilot, "STARTING")
+        (plan,) = backend.launched
+        assert plan.profile.serve.max_model_len == 32_768
+        assert [name for name, _ in backend.saved] == (["flash-4xh200"] if kept else [])
+
+
+@pytest.mark.parametrize("key", ["n", "escape"])
+async def test_a_change_that_is_declined_changes_nothing(key: str) -> None:
+    backend = STATES["failed"]()
+    async with running(backend) as pilot:
+        await wait_text(pilot, "f fix")
+        await pilot.press("f")
+        await wait_text(pilot, "Start flash-4xh200 again")
+        await pilot.press(key)
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, DashboardScreen), "closed")
+        assert not backend.launched
+        assert not backend.saved
+
+
+async def test_a_change_that_does_not_fit_is_told() -> None:
+    wrong = replace(OOM, change=(ProfileChange(key="serve.max_model_len", after=-1),))
+    status = replace(READY, state=ServerState.FAILED, over=True, diagnosis=wrong)
+    backend, _ = attached(snapshot(status=status, engine=None))
+    async with running(backend) as pilot:
+        await wait_text(pilot, "f fix")
+        await pilot.press("f")
+        await wait_text(pilot, "The settings cannot be used", "serve.max_model_len")
+        assert not backend.launched
+
+
+async def test_without_a_change_or_an_end_there_is_nothing_to_mend() -> None:
+    busy = replace(READY, state=ServerState.CRASHED, over=False, diagnosis=OOM)
+    for status in (busy, replace(busy, over=True, diagnosis=replace(OOM, change=()))):
+        backend, _ = attached(snapshot(status=status, engine=None, hints=()))
+        async with running(backend) as pilot:
+            await wait_text(pilot, "CRASHED")
+            assert "f fix" not in text(pilot.app)
+            await pilot.press("f")
+            await pilot.pause()
+            assert isinstance(pilot.app.screen, DashboardScreen)
 
 
 async def test_state_changes_change_the_screen() -> None:

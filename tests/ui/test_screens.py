@@ -41,6 +41,8 @@ WANTED: dict[str, tuple[str, ...]] = {
     "stopping": ("◐ STOPPING", "7 requests in flight", "22s"),
     "stopped": ("■ STOPPED", "Stopped as asked."),
     "failed": ("✖ FAILED", "Not enough GPU memory", "Lower max_model_len", "131072 → 32768", "line 3"),
+    "failed-long": ("✖ FAILED", "no reasoning parser nope", "Reasoning parser 'nope'", "nope → unset", "f fix"),
+    "crashed-unknown": ("✖ CRASHED", "'function' object is not subscriptable", "line 107; e shows it"),
     "crashed": ("✖ CRASHED", "signal 9"),
     "lost": ("▲ LOST", "connection reset", "attaches"),
     "unknown": ("● READY", "–"),

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["KV_WARN_PERCENT", "DashboardScreen"]
 
 LOG_PERIOD_S = 0.2
+BESIDE_FAILURE_ROWS = 8
+"""Header, tabs, margins, keys and the least of the log that stay in sight around the card of a failure."""
 KV_WARN_PERCENT = 90.0
 """From here on vLLM soon has to make requests wait or preempt them."""
 STAGES: dict[ServerState, str] = {
@@ -158,7 +160,7 @@ class DashboardScreen(Screen[None]):
             self.query_one("#figures", Figures).show(model)
             self.query_one("#hints", Hints).show(model)
         elif stage == "-over":
-            self.query_one("#failure", Failure).show(model)
+            self.query_one("#failure", Failure).show(model, self.size.height - BESIDE_FAILURE_ROWS)
         else:
             self.query_one("#phases", Phases).show(model)
         self.query_one("#gpus", GpuTable).show(model)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from console.core.diagnosis import quoted
-from console.core.models import OVER_STATES, ProfileChange, ServerState
+from console.core.models import OVER_STATES, Diagnosis, ProfileChange, ServerState
 from console.io.paths import runs_dir
 from console.tui.glyphs import STATE_GLYPHS, STATE_ROLES
 from console.tui.model import RunModel
@@ -17,7 +17,9 @@ from console.tui.widgets.panel import Panel
 __all__ = ["CAUSE_LINES_MAX", "Failure", "change_text", "value_text"]
 
 CAUSE_LINES_MAX = 4
-"""Of an unknown failure's block; the log has the rest."""
+"""Of the text that the diagnosis rests on; the log has the rest."""
+_FORMS = ((CAUSE_LINES_MAX, True), (CAUSE_LINES_MAX, False), (2, False), (1, False))
+"""Lines of the cause, and whether to say why: what gives way on a small screen, step by step."""
 
 
 def value_text(value: Any) -> str:
@@ -48,10 +50,12 @@ class Failure(Panel):
     """Shown in the states stopped, failed and crashed."""
 
     model: RunModel | None = None
+    rows_max: int | None = None
 
-    def show(self, model: RunModel) -> None:
-        """Show how this run ended."""
+    def show(self, model: RunModel, rows_max: int) -> None:
+        """Show how this run ended, in at most so many rows as far as that can be."""
         self.model = model
+        self.rows_max = rows_max
         self.repaint()
 
     def paint(self, width: int, height: int) -> list[Line]:
@@ -74,18 +78,29 @@ class Failure(Panel):
         where = "while starting" if state is ServerState.FAILED else "after it was ready"
         out = [rule(f"{state.capitalize()} {where}", width, line((exit_text, "muted")))]
         out.append(line((f"{STATE_GLYPHS[state]} ", STATE_ROLES[state]), (wrap(title, width - 2)[0], "strong")))
-        rows: list[tuple[str, str, str]] = []
-        if found is not None:
-            cause = [part for text in quoted(found) for part in wrap(text, max(width - 8, 20))]
-            if len(cause) > CAUSE_LINES_MAX:
-                # A block ends in its exception; a known line begins with what matters.
-                known = found.cause is not None
-                cause = [*cause[:CAUSE_LINES_MAX], "…"] if known else ["…", *cause[-CAUSE_LINES_MAX:]]
-            rows.append(("Cause", "\n".join(cause), "text"))
-            rows.append(("Why", found.why, "text"))
-            rows.append(("Remedy", found.remedy, "ok"))
-            fixes = "; f starts with it" if model.fix else ""
-            rows.append(("Change", f"{change_text(found.change)}{fixes}" if found.change else "", "accent"))
-            rows.append(("Log", f"line {found.line:,}; e shows it" if found.line else "", "text"))
-        rows += [after, ("File", log, "muted")]
-        return [*out, *labelled(rows, width, 8)]
+        end = (after, ("File", log, "muted"))
+        for cause_lines, why in _FORMS:
+            rows = [] if found is None else _found_rows(found, width, cause_lines, why=why, fixable=bool(model.fix))
+            card = [*out, *labelled((*rows, *end), width, 8)]
+            if self.rows_max is None or len(card) <= self.rows_max:
+                break
+        return card
+
+
+def _found_rows(
+    found: Diagnosis, width: int, cause_lines: int, *, why: bool, fixable: bool
+) -> list[tuple[str, str, str]]:
+    """Rows of label, value and role."""
+    cause = [part for text in quoted(found) for part in wrap(text, max(width - 8, 20))]
+    if len(cause) > cause_lines:
+        # A block ends in its exception; a known line begins with what matters.
+        known = found.cause is not None
+        cause = [*cause[:cause_lines], "…"] if known else ["…", *cause[-cause_lines:]]
+    change = change_text(found.change)
+    return [
+        ("Cause", "\n".join(cause), "text"),
+        ("Why", found.why if why else "", "text"),
+        ("Remedy", found.remedy, "ok"),
+        ("Change", f"{change}; f starts with it" if change and fixable else change, "accent"),
+        ("Log", f"line {found.line:,}; e shows it" if found.line else "", "text"),
+    ]
