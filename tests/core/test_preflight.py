@@ -575,6 +575,9 @@ def test_who_holds_the_memory_is_named() -> None:
     assert check.figures[0] == "GPU 1: 90.0 GiB by VLLM::EngineCore (pid 77)"
     assert check.figures[-1] == "and 4 more"
     assert "--end-orphans" in check.remedy
+    ours = one("gpu-memory", of=profile(), gpu=full, processes=(replace(CORE, run_id="r1", supervised=True),))
+    assert ours is not None
+    assert ours.remedy.endswith("dsv4-console stop r1")
     unseen = one("gpu-memory", of=profile(), gpu=replace(full, holders=()))
     assert unseen is not None
     assert "cannot be seen from here" in unseen.figures[0]
