@@ -12,7 +12,6 @@ from console.cli import tasks
 from console.cli.output import Output, Steps, is_terminal
 from console.client.api import Backend, LaunchPlan
 from console.core.errors import BlockedError, ConsoleError, EngineError, ExitCode, UsageError
-from console.core.preflight.words import blocked_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,6 +117,7 @@ def _check(
         BlockedError: a check blocks the launch and no option lifts it.
     """
     from console.cli.doctor import check_lines
+    from console.core.preflight.words import blocked_words
 
     report = tasks.run(backend.preflight(plan))
     held = report.held_by(force=arguments.force_launch)

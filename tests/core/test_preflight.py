@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from console.core.overrides import apply_overrides
 from console.core.preflight import (
-    CHECKS,
     Check,
     EngineFacts,
     Environment,
@@ -29,10 +28,10 @@ from console.core.preflight import (
     Verdict,
     VllmProcess,
     Weights,
-    judge,
 )
 from console.core.preflight.report import MARKS
 from console.core.preflight.serving import is_loopback
+from console.core.preflight.table import CHECKS, judge
 from console.core.preflight.words import blocked_words
 from console.core.profile import Profile
 from console.core.profile_read import read_profile

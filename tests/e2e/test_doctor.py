@@ -41,7 +41,7 @@ def test_an_orphaned_engine_is_found_named_and_ended(
         (engine,) = [
             child
             for child in psutil.Process(server.pid).children()
-            if child.cmdline()[0].startswith("VLLM::EngineCore")
+            if "".join(child.cmdline()[:1]).startswith("VLLM::EngineCore")
         ]
         before = world.json("doctor")
         assert engine.pid not in {each["pid"] for each in before["orphans"]}, "its server still holds it"
