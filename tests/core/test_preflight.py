@@ -384,7 +384,7 @@ CASES: tuple[Case, ...] = (
         "address",
         lambda: one("address", of=PUBLIC, environment=Environment(api_key=True)),
         Verdict.INFO,
-        "guards /v1, /v2 and /inference alone",
+        "guards /v1, /v2, /inference and /cohere alone",
     ),
     ("dev-mode", lambda: one("dev-mode", of=profile()), Verdict.OK, "off"),
     ("dev-mode", lambda: one("dev-mode", of=profile(), environment=Environment(dev_mode=True)), Verdict.INFO, "alone"),
