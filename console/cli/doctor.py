@@ -141,7 +141,7 @@ def _end(orphans: Sequence[VllmProcess], output: Output, *, sure: bool) -> tuple
     what = "this process" if count == 1 else f"these {count} processes"
     if not sure:
         nobody = UsageError("Nobody can be asked here", f"whether to end {what}", "Add --yes.")
-        if not output.ask(f"End {what}? Whatever they still do is lost.", default=False, otherwise=nobody):
+        if not output.ask(f"End {what}? What is still in work there is lost.", default=False, otherwise=nobody):
             output.say("left alone")
             return ()
     ended = end_orphans(orphans)

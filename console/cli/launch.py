@@ -13,7 +13,6 @@ from console.cli import tasks
 from console.cli.output import Output, Steps, is_terminal
 from console.client.api import Backend, LaunchPlan
 from console.core.errors import BlockedError, ConsoleError, EngineError, ExitCode, UsageError
-from console.core.preflight.words import blocked_words
 from console.core.text import redact
 
 if TYPE_CHECKING:
@@ -122,6 +121,7 @@ def _check(
         BlockedError: a check blocks the launch and no option lifts it.
     """
     from console.cli.doctor import check_lines
+    from console.core.preflight.words import blocked_words
 
     report = tasks.run(backend.preflight(plan))
     held = report.held_by(force=arguments.force_launch)

@@ -13,7 +13,7 @@ __all__ = ["parse"]
 PROG = "dsv4-console"
 
 EPILOG = """\
-exit codes: 0 done · 1 the server failed · 2 usage or profile · 3 engine, GPU, port or directory ·
+exit codes: 0 done · 1 the server failed · 2 usage or profile · 3 engine, port or directory ·
 4 not ready in time · 5 nothing is running · 6 preflight blocks the launch · 70 a defect here ·
 130 SIGINT · 143 SIGTERM, SIGHUP
 

@@ -12,7 +12,8 @@ import msgspec
 from console.client.api import LaunchPlan
 from console.client.launch import check_port
 from console.core.errors import HardwareError
-from console.core.preflight import EngineFacts, Facts, GpuFacts, PortFacts, Preflight, VllmProcess, judge
+from console.core.preflight import EngineFacts, Facts, GpuFacts, PortFacts, Preflight, VllmProcess
+from console.core.preflight.table import judge
 from console.core.profile import EngineKind, EngineSection, ModelSection, Profile, ProfileSection
 from console.io import engines
 from console.io import preflight as probes

@@ -15,13 +15,14 @@ from typing import NoReturn
 import psutil
 
 from tests.benchmarks.hints import hints
-from tests.benchmarks.startup import commands, first_paint
+from tests.benchmarks.startup import commands, doctor, first_paint
 from tests.benchmarks.throughput import throughput
 from tests.benchmarks.watching import watching
 from tests.benchmarks.world import Unavailable, World
 
 BENCHMARKS: dict[str, tuple[str, Callable[[World, bool], None]]] = {
     "commands": ("Time of --help and --version", commands),
+    "doctor": ("Time of doctor", doctor),
     "first-paint": ("Time to first paint of the terminal UI", first_paint),
     "hints": ("Cost of judging hints, per second", hints),
     "watching": ("CPU and memory of watching, at 1 Hz and 160×50", watching),

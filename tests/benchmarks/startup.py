@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+
 from tests.benchmarks.measure import Spread, time_commands
 from tests.benchmarks.world import Unavailable, World
 
-__all__ = ["commands", "first_paint"]
+__all__ = ["commands", "doctor", "first_paint"]
 
 PAINT_S = 30.0
 
@@ -28,6 +31,19 @@ def commands(world: World, quick: bool) -> None:
         print(f"  {name:<24} {spread.text('ms', scale=1000):<34} {spread.median / base:.2f}×")
     if note:
         print(f"  {note}")
+
+
+def doctor(world: World, quick: bool) -> None:
+    """All checks of the machine, and of a profile: the whole command, and the probes in it."""
+    runs = 3 if quick else 10
+    timed = {
+        "doctor": [*world.console, "doctor", "--json"],
+        "doctor cpu-smoke": [*world.console, "doctor", "cpu-smoke", "--json"],
+    }
+    for name, spread in time_commands(timed, runs, world.env).items():
+        done = subprocess.run(timed[name], env=world.env, capture_output=True, check=False)
+        probes_ms = json.loads(done.stdout)["elapsed_s"] * 1000
+        print(f"  {name:<24} {spread.text('ms', scale=1000):<34} of which the probes {probes_ms:.0f} ms")
 
 
 def first_paint(world: World, quick: bool) -> None:

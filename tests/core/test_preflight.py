@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from console.core.overrides import apply_overrides
 from console.core.preflight import (
-    CHECKS,
     Check,
     EngineFacts,
     Environment,
@@ -29,10 +28,10 @@ from console.core.preflight import (
     Verdict,
     VllmProcess,
     Weights,
-    judge,
 )
 from console.core.preflight.report import MARKS
 from console.core.preflight.serving import is_loopback
+from console.core.preflight.table import CHECKS, judge
 from console.core.preflight.words import blocked_words
 from console.core.profile import Profile
 from console.core.profile_read import read_profile
@@ -385,7 +384,7 @@ CASES: tuple[Case, ...] = (
         "address",
         lambda: one("address", of=PUBLIC, environment=Environment(api_key=True)),
         Verdict.INFO,
-        "guards /v1, /v2 and /inference alone",
+        "guards /v1, /v2, /inference and /cohere alone",
     ),
     ("dev-mode", lambda: one("dev-mode", of=profile()), Verdict.OK, "off"),
     ("dev-mode", lambda: one("dev-mode", of=profile(), environment=Environment(dev_mode=True)), Verdict.INFO, "alone"),
@@ -575,6 +574,9 @@ def test_who_holds_the_memory_is_named() -> None:
     assert check.figures[0] == "GPU 1: 90.0 GiB by VLLM::EngineCore (pid 77)"
     assert check.figures[-1] == "and 4 more"
     assert "--end-orphans" in check.remedy
+    ours = one("gpu-memory", of=profile(), gpu=full, processes=(replace(CORE, run_id="r1", supervised=True),))
+    assert ours is not None
+    assert ours.remedy.endswith("dsv4-console stop r1")
     unseen = one("gpu-memory", of=profile(), gpu=replace(full, holders=()))
     assert unseen is not None
     assert "cannot be seen from here" in unseen.figures[0]

@@ -145,7 +145,9 @@ def test_one_mistake_is_one_line(addition: str, part: str) -> None:
     assert part in only_error(addition)
 
 
-@pytest.mark.parametrize("key", ["[serve.extra]\napi-key", "[env]\nHF_TOKEN", "[env]\nVLLM_API_KEY"])
+@pytest.mark.parametrize(
+    "key", ["[serve.extra]\napi-key", "[serve.extra]\napi-k", "[env]\nHF_TOKEN", "[env]\nVLLM_API_KEY"]
+)
 def test_a_secret_is_refused_and_never_shown(key: str) -> None:
     error = only_error(f"{key} = 'sk-very-secret'")
     assert "very-secret" not in error

@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
+from console.io.tinymodel import resolve_model
 from tests.e2e.world import READY_TIMEOUT_S, World, wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
@@ -23,14 +25,13 @@ def healthy(world: World) -> bool:
         return False
 
 
-def test_an_orphaned_engine_is_found_named_and_ended(world: World) -> None:
-    # A launch makes the model's files; the server itself is then started by hand, so that no supervisor has it.
-    setting = ("--set", f"serve.port={world.port}")
-    launched = world.run("--profile", "cpu-smoke", *setting, "--detach", timeout_s=READY_TIMEOUT_S)
-    assert launched.returncode == 0, launched.stderr
-    assert "✖" not in launched.stderr
-    assert world.run("stop").returncode == 0
-    plan = world.json("--profile", "cpu-smoke", *setting, "--dry-run")
+def test_an_orphaned_engine_is_found_named_and_ended(
+    world: World, data_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The server is started by hand, so that no supervisor has it.
+    monkeypatch.setenv("XDG_DATA_HOME", str(data_home))
+    resolve_model("generated:tiny-llama")
+    plan = world.json("--profile", "cpu-smoke", "--set", f"serve.port={world.port}", "--dry-run")
     with (world.home / "server.log").open("wb") as log:
         server = subprocess.Popen(
             plan["argv"], env={**world.env, **plan["env"]}, stdout=log, stderr=log, start_new_session=True
@@ -40,7 +41,7 @@ def test_an_orphaned_engine_is_found_named_and_ended(world: World) -> None:
         (engine,) = [
             child
             for child in psutil.Process(server.pid).children()
-            if child.cmdline()[0].startswith("VLLM::EngineCore")
+            if "".join(child.cmdline()[:1]).startswith("VLLM::EngineCore")
         ]
         before = world.json("doctor")
         assert engine.pid not in {each["pid"] for each in before["orphans"]}, "its server still holds it"

@@ -101,7 +101,7 @@ def test_start_chat_status_logs_and_a_clean_stop(world: World) -> None:
     assert len(world.run("logs", "-n", "3").stdout.splitlines()) == 3
 
     second = world.run("--profile", "cpu-smoke", "--set", f"serve.port={world.port}")
-    assert second.returncode == 3
+    assert second.returncode == 6
     assert f"Port {world.port} is taken" in second.stderr
     assert f"pid {document['run']['server_pid']}" in second.stderr
 

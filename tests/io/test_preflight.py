@@ -80,7 +80,9 @@ class TestAsking:
 
 
 class TestGpus:
-    def test_what_the_driver_tells(self) -> None:
+    def test_what_the_driver_tells(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+        monkeypatch.setattr("console.io.preflight.gpus.FIRST_PID_NAMESPACE", namespace)
         first, second = idle_gpus(2)
         frame = (first, replace(second, memory_used_bytes=80 * 1024**2))
         backend = FakeGpuBackend([frame], used_by_pid={os.getpid(): 5, 2**22 - 1: 6}, mig=True)
@@ -95,6 +97,13 @@ class TestGpus:
         assert unseen.name == ""
         with pytest.raises(HardwareError, match="not open"):
             backend.read_all()
+
+    def test_in_a_container_a_pid_may_mean_another_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("console.io.preflight.gpus.FIRST_PID_NAMESPACE", "pid:[1]")
+        backend = FakeGpuBackend([idle_gpus(1)], used_by_pid={os.getpid(): 5})
+        assert [holder.name for holder in read_gpus(backend).holders] == [""]
+        monkeypatch.setattr("console.io.preflight.gpus._uses_gpu", lambda pid: True)
+        assert "python" in read_gpus(backend).holders[0].name
 
     def test_no_driver_is_an_answer_and_a_broken_one_is_not(self) -> None:
         gone = FakeGpuBackend([()], open_errors=[HardwareError("No NVIDIA driver found", "", "Install it.")])

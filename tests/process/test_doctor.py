@@ -11,6 +11,9 @@ from contextlib import suppress
 import psutil
 import pytest
 
+from console.cli import main
+from console.cli.output import Output
+from console.core.errors import ConsoleError
 from console.core.preflight.report import MARKS
 from tests.e2e.world import wait_for
 from tests.process.fake_world import FakeWorld
@@ -108,6 +111,29 @@ def test_an_orphan_is_named_and_ended_when_told_so(world: FakeWorld, orphan: psu
     assert (ended["pid"], ended["how"], ended["gone"]) == (orphan.pid, "SIGTERM", True)
     assert f"ended: VLLM::EngineCore (pid {orphan.pid}): SIGTERM" in done.stderr
     assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("agreed", [False, True])
+def test_who_is_asked_sees_what_would_end(
+    orphan: psutil.Process, agreed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def ask(self: Output, question: str, *, default: bool, otherwise: ConsoleError) -> bool:
+        asked.append(question)
+        assert default is False
+        return agreed
+
+    monkeypatch.setattr(Output, "ask", ask)
+    code = main(["doctor", "--end-orphans", str(orphan.pid)])
+    assert code == 0
+    assert asked == ["End this process? What is still in work there is lost."]
+    said = capsys.readouterr().err
+    assert f"VLLM::EngineCore  pid {orphan.pid}  for " in said
+    assert "of memory" in said
+    gone = not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+    assert gone is agreed
+    assert ("left alone" in said) is not agreed
 
 
 def launch(world: FakeWorld, *more: str) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from console.core.preflight import Check, Override, Preflight, Verdict
 from console.tui.screens.picker import PickerScreen
@@ -100,6 +101,15 @@ async def test_a_public_address_without_a_key_cannot_be_forced() -> None:
         await pilot.press("enter")
         await wait_for(pilot, lambda: isinstance(pilot.app.screen, PickerScreen), "back")
     assert not fake.launched
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (160, 50)])
+async def test_the_answers_stay_in_sight_below_a_long_report(size: tuple[int, int]) -> None:
+    fake = backend(Preflight(checks=(BUSY, *(replace(SHM, id=f"c{number}") for number in range(12)))))
+    async with running(fake, size=size) as pilot:
+        await wait_text(pilot, "flash-4xh200", "launch")
+        await pilot.press("enter")
+        await wait_text(pilot, "✖ flash-4xh200 cannot be launched as it is", "n  not now", "f  launch it all the same")
 
 
 async def test_what_only_an_engine_can_tell_is_asked_after_its_installation() -> None:

@@ -1,5 +1,6 @@
 """Whether a launch can succeed, judged before it: a table of checks over what was probed. Pure, so that every verdict
-can be tested without the machine that would give it."""
+can be tested without the machine that would give it. The data is exported here; judging it is in `table`, which a front
+end that only shows reports need not load."""
 
 from __future__ import annotations
 
@@ -19,10 +20,8 @@ from console.core.preflight.facts import (
     Weights,
 )
 from console.core.preflight.report import Check, Override, Preflight, Verdict
-from console.core.preflight.table import CHECKS, judge
 
 __all__ = [
-    "CHECKS",
     "Check",
     "EngineFacts",
     "Environment",
@@ -40,5 +39,4 @@ __all__ = [
     "Verdict",
     "VllmProcess",
     "Weights",
-    "judge",
 ]

@@ -158,16 +158,14 @@ def _memory(facts: Facts, profile: Profile | None) -> Finding | None:
     if any(each.memory_free_bytes is None or each.memory_total_bytes is None for each in gpus):
         return unknown("the driver does not tell it", "Run: nvidia-smi")
     share = (profile.serve.gpu_memory_utilization if profile else None) or UTILIZATION_DEFAULT
-    orphans = isinstance(facts.processes, tuple) and any(
-        each.orphan and any(holder.pid == each.pid for holder in gpu.holders) for each in facts.processes
-    )
+    end = _end(gpus, gpu.holders, facts.processes)
     least = min(gpus, key=lambda each: _spare(each, share))
     spare = _spare(least, share)
     free, total = least.memory_free_bytes or 0, least.memory_total_bytes or 0
     figures = _holders(gpus, gpu.holders, facts.processes)
     short = f"{bytes_text(free)} of {bytes_text(total)} free on GPU {least.index}"
     if profile is None:
-        return info(short, *figures, remedy=_end(orphans)) if figures else ok(short)
+        return info(short, *figures, remedy=end) if figures else ok(short)
     need = f"{bytes_text(share * total)} needed (gpu_memory_utilization {share:g})"
     if spare >= CONTEXT_BYTES:
         return ok(f"{short}, {need}", *figures)
@@ -178,7 +176,7 @@ def _memory(facts: Facts, profile: Profile | None) -> Finding | None:
     return blocked(
         f"{short}, {need}",
         *(figures or ("held by processes that cannot be seen from here (another container or user)",)),
-        remedy=_end(orphans) or f"End what holds it, or take less: {change}",
+        remedy=end or f"End what holds it, or take less: {change}",
         consequence="vLLM ends with “Free memory on device … is less than desired GPU memory utilization”.",
     )
 
@@ -187,8 +185,15 @@ def _spare(gpu: Gpu, share: float) -> float:
     return (gpu.memory_free_bytes or 0) - share * (gpu.memory_total_bytes or 0)
 
 
-def _end(orphans: bool) -> str:
-    return f"Orphans of vLLM hold it; end them: {END_ORPHANS}" if orphans else ""
+def _end(gpus: Sequence[Gpu], holders: Sequence[GpuHolder], processes: object) -> str:
+    """How to end what this program knows of those that hold memory of these GPUs."""
+    indices = {each.index for each in gpus}
+    pids = {each.pid for each in holders if each.gpu in indices}
+    ours = [each for each in processes if each.pid in pids] if isinstance(processes, tuple) else []
+    if any(each.orphan for each in ours):
+        return f"Orphans of vLLM hold it; end them: {END_ORPHANS}"
+    runs = sorted({each.run_id for each in ours if each.run_id})
+    return f"Runs of this console hold it; stop them: dsv4-console stop {runs[0]}" if runs else ""
 
 
 def _holders(gpus: Sequence[Gpu], holders: Sequence[GpuHolder], processes: object) -> tuple[str, ...]:

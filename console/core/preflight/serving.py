@@ -32,11 +32,13 @@ from console.core.profile_checks import gpus_used
 
 __all__ = ["OPEN_ROUTES", "SERVING", "SHAPES", "Shape", "is_loopback"]
 
+GUARDED = "/v1, /v2, /inference and /cohere"
+"""What the key guards: `GUARDED_PREFIX` in vLLM 0.32's `entrypoints/serve/middleware/authenticate.py`."""
 OPEN_ROUTES = (
     "/health, /ping, /version, /load, /metrics",
     "/tokenize, /detokenize, /invocations, /generative_scoring, /scale_elastic_ep, /docs",
 )
-"""Routes that answer without the key: vLLM 0.32's middleware guards only what lies below /v1, /v2 and /inference."""
+"""Routes that answer without the key, vLLM 0.32."""
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,9 +252,11 @@ def _address(facts: Facts, profile: Profile | None) -> Finding:
     stays = ("Open to everyone who reaches the port:", *OPEN_ROUTES)
     where = f"{host or 'every address'}: other machines reach it"
     if facts.environment.api_key:
-        return Finding(
-            **msgspec.structs.asdict(info(f"{where}; VLLM_API_KEY guards /v1, /v2 and /inference alone", *stays))
-            | {"remedy": "Put a proxy or a firewall before the port if those routes must not be open.", "told": True}
+        return info(
+            f"{where}; VLLM_API_KEY guards {GUARDED} alone",
+            *stays,
+            remedy="Put a proxy or a firewall before the port if those routes must not be open.",
+            told=True,
         )
     if facts.allow_public:
         return warn(f"{where}, without a key, as {Override.PUBLIC} allows", remedy="Set VLLM_API_KEY to guard /v1.")

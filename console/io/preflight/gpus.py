@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from console.core.errors import HardwareError
@@ -13,6 +14,8 @@ __all__ = ["read_gpus"]
 CERTAIN = frozenset({"No NVIDIA driver found", "NVIDIA driver not loaded"})
 """Errors after which it is certain that CUDA finds no GPU; any other leaves that open."""
 NAME_BYTES_MAX = 4096
+FIRST_PID_NAMESPACE = "pid:[4026531836]"
+"""The kernel's own number for the machine's namespace (`PROC_PID_INIT_INO`); a container's is another."""
 
 
 def read_gpus(backend: GpuBackend) -> GpuFacts:
@@ -61,9 +64,23 @@ def _read(backend: GpuBackend) -> GpuFacts:
 
 
 def _name_of(pid: int) -> str:
-    """The command of a process, empty where it cannot be seen: the driver may name pids of the host."""
+    """The command of a process, empty where it cannot be seen.
+
+    Inside a container the driver may tell pids of the host, which mean other processes here or none: there a name
+    counts only if the process has a GPU's device open.
+    """
     try:
+        if str(Path("/proc/self/ns/pid").readlink()) != FIRST_PID_NAMESPACE and not _uses_gpu(pid):
+            return ""
         with Path(f"/proc/{pid}/cmdline").open("rb") as file:
             return file.read(NAME_BYTES_MAX).replace(b"\0", b" ").decode("utf-8", "replace").strip()
     except OSError:
         return ""
+
+
+def _uses_gpu(pid: int) -> bool:
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if str(link.readlink()).startswith("/dev/nvidia"):
+                return True
+    return False

@@ -48,6 +48,11 @@ CONFIRM_REST_S = 0.3
 
 KEEP = "keep"
 """The answer that also writes a change to the profile."""
+BOX_WIDTH, BOX_SHARE = 76, 0.96
+"""As in `dialogs.tcss`: columns of a dialog, and the most that it takes of the screen."""
+FRAME_COLUMNS, FRAME_ROWS = 6, 4
+"""Border and padding; border and the margins of the text."""
+BODY_ROWS_MIN, BODY_ROWS_MAX = 3, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,13 @@ class Dialog(ModalScreen[str]):
             with VerticalScroll(id="dialog-body", can_focus=False):
                 yield Sheet(self._rows)
             yield Choices(self._options)
+
+    def on_resize(self) -> None:
+        """The answers stay in sight: a text that is too long for the screen scrolls above them."""
+        width = int(min(BOX_WIDTH, self.size.width * BOX_SHARE)) - FRAME_COLUMNS
+        title = len(wrapped(self._title, max(width, 1)))
+        room = int(self.size.height * BOX_SHARE) - FRAME_ROWS - title - len(self._options)
+        self.query_one("#dialog-body").styles.max_height = min(BODY_ROWS_MAX, max(BODY_ROWS_MIN, room))
 
     def on_key(self, event: Key) -> None:
         """A letter is an answer."""

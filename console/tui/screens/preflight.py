@@ -66,7 +66,7 @@ class Held(Dialog):
                 Override.NONE: "refused by the launch itself",
             }
             names = ", ".join(f"{check.title} ({reasons.get(check.override, '')})" for check in last)
-            rows += [("text", (), ""), ("muted", (), f"It cannot be forced here: {names}.")]
+            rows = [("muted", (), f"It cannot be forced here: {names}."), *rows]
         super().__init__(f"✖ {name} cannot be launched as it is", rows, options, role="bad")
 
     def action_cancel(self) -> None:
