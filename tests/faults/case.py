@@ -123,9 +123,14 @@ class FaultWorld(World):
         """Of `guardian`, `supervisor`, `server`, `engine`, `worker`."""
         if role in ("guardian", "supervisor", "server"):
             return int(self.info()[f"{role}_pid"])
-        title = {"engine": "VLLM::EngineCore", "worker": "VLLM::Worker"}[role]
-        found = [process for process in self.engine_processes() if " ".join(process.cmdline()).startswith(title)]
-        return found[-1].pid
+        title = {"engine": "VLLM::Engine", "worker": "VLLM::Worker"}[role]
+        found = []
+        for process in self.engine_processes():
+            with contextlib.suppress(psutil.Error):
+                if any(text.startswith(title) for text in (process.name(), " ".join(process.cmdline()))):
+                    found.append(process.pid)
+        assert found, f"no {role} runs"
+        return found[-1]
 
     def signal(self, number: signal.Signals, *roles: str) -> None:
         """To all of these at once: none can react to what happens to another."""
