@@ -113,6 +113,17 @@ class FaultWorld(World):
         wait_for(f"state {until}", lambda: self.state() == until, RECOVER_TIMEOUT_S)
         self.before = self.info()
 
+    def make_whole(self) -> None:
+        """Give a server that an earlier case left its supervisor and guardian again, or start it anew."""
+        if self.healthy() and not (self.supervised() and self.alive("guardian")):
+            if self.alive("supervisor"):
+                self.signal(signal.SIGKILL, "supervisor")
+                wait_for("the supervisor to be gone", lambda: not self.alive("supervisor"), 20.0)
+            self.run("status")
+        if not (self.healthy() and self.supervised() and self.alive("guardian")):
+            self.run("stop")
+            self.launch()
+
     def state(self) -> str:
         """Last state on record."""
         with contextlib.suppress(FileNotFoundError):
