@@ -222,6 +222,34 @@ def test_a_supervisor_that_was_lost(world: FakeWorld) -> None:
     assert world.run("stop").returncode == 5
 
 
+@pytest.mark.parametrize(("verb", "state"), [("restart", "ready"), ("stop", "stopped")])
+def test_a_planned_restart_is_had_now_or_given_up(world: FakeWorld, verb: str, state: str) -> None:
+    info = world.detached("--set", "supervise.restart=on-failure")["run"]
+
+    def planned() -> Any:
+        status = world.status()["snapshot"]["status"]
+        return status if status.get("restart") else None
+
+    for number in (1, 2, 3):
+        os.kill(info["server_pid"], signal.SIGKILL)
+        status = wait_for("a planned restart", planned)
+        assert status["restart"] == number
+        assert status["reason"].endswith(f"restart {number} of 5")
+        if number < 3:
+            ready = wait_for(
+                "ready", lambda: (now := world.status())["state"] == "ready" and now["run"]["server_pid"] and now
+            )
+            info = ready["run"]
+    done = world.run(verb)
+    assert done.returncode == 0, done.stderr
+    assert f"{info['id']}: {state}" in done.stdout
+    after = world.status()
+    assert after["state"] == state
+    assert after["serving"] is (verb == "restart")
+    if verb == "stop":
+        assert "not restarted, as it was asked to stop" in after["run"]["reason"]
+
+
 def test_answers_that_break_off(world: FakeWorld) -> None:
     world.fake(tokens_per_s=10)
     run = world.detached()["run"]
