@@ -27,7 +27,8 @@ __all__ = ["FaultCase", "FaultResult", "FaultWorld", "Load", "run_case"]
 DETECT_TIMEOUT_S = 120.0
 RECOVER_TIMEOUT_S = 300.0
 REQUEST_TOKENS = 40
-TP2 = ("serve.tensor_parallel_size=2", "hardware.count=0")
+TP2 = ("serve.tensor_parallel_size=2", 'env.VLLM_CPU_OMP_THREADS_BIND="0|1"')
+"""Two workers, each with a core of its own: the CPU engine does not start them otherwise."""
 
 Needs = Literal["server", "fresh", "tp2"]
 Outcome = Literal["serves", "nothing left"]
