@@ -128,7 +128,9 @@ def _headline(info: RunInfo, snapshot: Snapshot) -> str:
     if state.phase is not None:
         parts.append(f"{state.phase} {state.phase_detail}".strip())
     if state.reason:
-        parts.append(f"({state.reason})")
+        left_s = None if state.restart is None or state.deadline_s is None else state.deadline_s - time.time()
+        wait = f" in {elapsed_text(max(left_s, 0.0))}" if left_s is not None else ""
+        parts.append(f"({state.reason}{wait})")
     if state.started_s is not None:
         parts.append(elapsed_text(time.time() - state.started_s))
     parts.append(info.url)

@@ -11,16 +11,35 @@ asked for may have the code 0; engine and workers survive a killed API server in
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TypeAlias
 
 import msgspec
 
-from console.core.liveness import HANG_TIMEOUT_S
+from console.core.lifecycle_events import (
+    Effect,
+    Event,
+    Exited,
+    Gone,
+    HealthBad,
+    HealthOk,
+    InFlight,
+    Launch,
+    Moving,
+    Now,
+    PhaseSeen,
+    Remains,
+    RestartRequested,
+    Spawned,
+    SpawnFailed,
+    Stalled,
+    StopRequested,
+    Tick,
+    Timing,
+    Waiting,
+)
 from console.core.models import (
     OVER_STATES,
     Diagnosis,
-    Phase,
     PhaseTime,
     ServerState,
     ServerStatus,
@@ -79,147 +98,6 @@ READY_TIMEOUT = Diagnosis(
     cause="ready-timeout",
     remedy="If the log shows it still getting on, raise supervise.ready_timeout_s; if not, see where it stood.",
 )
-
-
-class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of one run, in seconds, from the profile's `[supervise]`."""
-
-    ready_timeout_s: float = 3600.0
-    drain_timeout_s: float = 30.0
-    stop_timeout_s: float = 30.0
-    restart: RestartPolicy = RestartPolicy.NEVER
-    hang_timeout_s: float = HANG_TIMEOUT_S
-    canary_s: float = 0.0
-
-
-class Now(msgspec.Struct, frozen=True):
-    """One moment on both clocks, in seconds."""
-
-    mono_s: float
-    wall_s: float
-
-
-class Launch(msgspec.Struct, frozen=True):
-    """Start for the first time."""
-
-
-class Spawned(msgspec.Struct, frozen=True):
-    """The process runs."""
-
-    pid: int
-
-
-class SpawnFailed(msgspec.Struct, frozen=True):
-    """The process could not be started."""
-
-    reason: str
-
-
-class PhaseSeen(msgspec.Struct, frozen=True):
-    """The log shows where the start is."""
-
-    phase: Phase
-    detail: str = ""
-    progress: float | None = None
-
-
-class HealthOk(msgspec.Struct, frozen=True):
-    """`/health` answered 200."""
-
-
-class HealthBad(msgspec.Struct, frozen=True):
-    """`/health` did not answer 200."""
-
-    reason: str
-
-
-class Stalled(msgspec.Struct, frozen=True):
-    """There is evidence that it hangs."""
-
-    reason: str
-    sure: bool = True
-    """It has been watched for long enough to act on it."""
-
-
-class Moving(msgspec.Struct, frozen=True):
-    """There is no such evidence any more."""
-
-
-class Waiting(msgspec.Struct, frozen=True):
-    """Between two attempts something has to pass first."""
-
-    reason: str
-
-
-class InFlight(msgspec.Struct, frozen=True):
-    """Requests running and waiting."""
-
-    count: int | None
-
-
-class Exited(msgspec.Struct, frozen=True):
-    """The server's first process ended."""
-
-    code: int | None
-    diagnosis: Diagnosis | None = None
-
-
-class Gone(msgspec.Struct, frozen=True):
-    """No process of the server's session is left."""
-
-
-class Remains(msgspec.Struct, frozen=True):
-    """Some processes of the session are still there."""
-
-    pids: tuple[int, ...]
-
-
-class StopRequested(msgspec.Struct, frozen=True):
-    """Somebody wants it stopped."""
-
-    drain_timeout_s: float | None = None
-
-
-class RestartRequested(msgspec.Struct, frozen=True):
-    """Somebody wants it stopped and started again."""
-
-    drain_timeout_s: float | None = None
-
-
-class Tick(msgspec.Struct, frozen=True):
-    """Time went on."""
-
-
-Event: TypeAlias = (
-    Launch
-    | Spawned
-    | SpawnFailed
-    | PhaseSeen
-    | HealthOk
-    | HealthBad
-    | Stalled
-    | Moving
-    | Waiting
-    | InFlight
-    | Exited
-    | Gone
-    | Remains
-    | StopRequested
-    | RestartRequested
-    | Tick
-)
-
-
-class Effect(Enum):
-    """What the supervisor must do now."""
-
-    SPAWN = "spawn"
-    TERMINATE = "terminate"
-    """SIGTERM to the server's first process."""
-    KILL_GROUP = "kill-group"
-    """SIGKILL to every process of the server's session."""
-    CHECK_GONE = "check-gone"
-    """Look for processes of the session and answer `Gone` or `Remains`."""
 
 
 class StopPlan(msgspec.Struct, frozen=True, kw_only=True):

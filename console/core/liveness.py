@@ -29,6 +29,9 @@ HANG_TIMEOUT_S = 120.0
 STOPPED_GRACE_S = 10.0
 """A process may be stopped (SIGSTOP, a debugger) for this long before it is said."""
 
+GAP_MAX_S = 30.0
+"""After so long without figures watching begins anew: this process or the whole machine may have been stopped."""
+
 Marks = Mapping[str, tuple[float, ...]]
 """Engine → requests that it has, then all its figures that move as it works."""
 
@@ -52,18 +55,22 @@ def look(watch: Watch, marks: Marks | None, now_s: float) -> Watch:
     """Take in the newest figures; `None` if there are none now."""
     if marks is None:
         return watch
+    gap = watch.seen_s is None or now_s - watch.seen_s > GAP_MAX_S
     engines = {}
     for name, values in marks.items():
         before = watch.engines.get(name)
-        same = before is not None and before.marks == values and values[0] > 0
+        same = before is not None and before.marks == values and values[0] > 0 and not gap
         engines[name] = before if same and before is not None else Progress(values, now_s)
     return Watch(engines, now_s)
 
 
-def standstill(watch: Watch, now_s: float, limit_s: float) -> str:
-    """Why the server hangs, if an engine has had requests for `limit_s` and nothing moved; empty if not."""
+def standstill(watch: Watch, limit_s: float) -> str:
+    """Why the server hangs, if an engine has had requests for `limit_s` and nothing moved; empty if not.
+
+    Only time that was watched counts, up to the last figures.
+    """
     for name, progress in sorted(watch.engines.items()):
-        held_s = now_s - progress.since_s
+        held_s = (watch.seen_s or 0.0) - progress.since_s
         if progress.marks[0] > 0 and held_s >= limit_s:
             count = int(progress.marks[0])
             who = f"engine {name}" if len(watch.engines) > 1 else "the engine"

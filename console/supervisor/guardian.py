@@ -58,9 +58,15 @@ class Guardian:
         for number in STOP_SIGNALS:
             signal.signal(number, self._pass_on)
         while True:
-            if self._fork():
-                return self._supervise()
-            code = self._wait()
+            try:
+                inside = self._fork()
+            except OSError as error:
+                self._say(f"no process for a supervisor: {error.strerror}")
+                code = FINAL_CODES_MAX
+            else:
+                if inside:
+                    return self._supervise()
+                code = self._wait()
             if 0 <= code < FINAL_CODES_MAX:
                 return code
             if not self._may_restart(code):
@@ -69,7 +75,11 @@ class Guardian:
     def _fork(self) -> bool:
         """Whether this is the child now."""
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+            raise
         if child == 0:
             for number in STOP_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)

@@ -88,7 +88,7 @@ class HangWatch:
         if limit_s > 0:
             health = self._sampler.health
             error = next((source.error for source in self._sampler.latest().sources if source.name == "metrics"), None)
-            reason = liveness.standstill(self._watch, now_s, limit_s) or liveness.metrics_lost(
+            reason = liveness.standstill(self._watch, limit_s) or liveness.metrics_lost(
                 self._watch, now_s, limit_s, health_ok=health is not None and health.ok, error=error
             )
             if reason:

@@ -27,6 +27,7 @@ from console.core.models import (
 )
 from console.core.profile import EngineKind
 from console.core.resume import Saved, resume
+from console.core.retry import RESTARTS_MAX
 from console.io import process
 from console.io.gpu.base import GpuBackend
 from console.io.http import HttpClient
@@ -41,6 +42,7 @@ from console.supervisor.logwatch import LogWatch
 from console.supervisor.memorywait import FREE_TIMEOUT_S, held_memory, memory_before
 from console.supervisor.records import Records
 from console.supervisor.sampler import Sampler
+from console.supervisor.takeover import find_server
 
 __all__ = ["Supervisor"]
 
@@ -167,15 +169,7 @@ class Supervisor:
             self._memory_before = saved.gpu_memory_before
         elif self._spec.profile.engine.kind is EngineKind.CUDA:
             self._memory_before = await memory_before(self._sampler)
-        info = self._records.info
-        pid, start_s = info.server_pid, info.server_start_s
-        if pid is None and saved is not None and Effect.SPAWN in saved.pending:
-            # The supervisor before this one may have died between starting the server and noting its pid.
-            pid = next(iter(process.sessions_writing_to(self._run.log_path)), None)
-            start_s = process.process_start_s(pid) if pid is not None else None
-        if pid is None and saved is None:
-            self._feed(lifecycle.Launch())
-            return
+        pid, start_s = find_server(self._run, self._records.info, saved)
         resumed = resume(saved, self._now(), pid=pid) if saved is not None else None
         if resumed is None and pid is None:
             self._feed(lifecycle.Launch())
@@ -246,6 +240,10 @@ class Supervisor:
             self._state_changed(before.state)
         elif after.phase is not before.phase and after.phase is not None:
             self._event("phase", f"{after.phase}: {after.phase_detail}".rstrip(": "), Level.INFO)
+        if after.reason != before.reason and after.state is before.state:
+            self._write_state()
+        if after.restart is not None and before.restart is None:
+            self._event("restart", f"restart {after.restart} of {RESTARTS_MAX} is planned", Level.WARN)
         if after.cut is not None and before.cut is None:
             self._say_drained(after.cut)
         self._perform(effects)
@@ -273,12 +271,16 @@ class Supervisor:
         status = self._machine.status
         text = f"{before} → {status.state}" + (f": {status.reason}" if status.reason else "")
         self._event("state", text, _LEVELS.get(status.state, Level.INFO))
+        self._write_state()
+        self._wake.set()
+
+    def _write_state(self) -> None:
+        status = self._machine.status
         self._records.write_info(
             msgspec.structs.replace(
                 self._records.info, state=str(status.state), reason=status.reason, diagnosis=status.diagnosis
             )
         )
-        self._wake.set()
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

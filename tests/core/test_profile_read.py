@@ -139,6 +139,9 @@ def test_broken_toml_is_one_error_with_its_place(text: str, part: str) -> None:
         ("[serve.extra]\nlora_modules = []", "at least one value"),
         ("[serve.extra]\nssl_keyfile = 'k'", "plain HTTP"),
         ("[env]\n'A B' = 'x'", "letters, digits and _"),
+        ("[supervise]\nhang_timeout_s = 3", "allowed: 0 (off) or 10 and more"),
+        ("[supervise]\ncanary_s = 1", "allowed: 0 (off) or 5 and more"),
+        ("[supervise]\nhang_timeout = 30", "nearest known key: supervise.hang_timeout_s"),
     ],
 )
 def test_one_mistake_is_one_line(addition: str, part: str) -> None:

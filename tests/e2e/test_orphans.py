@@ -33,10 +33,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, data_home: Path) -> Iterato
 
 @pytest.mark.parametrize("case", SHARED, ids=name)
 def test_a_server_that_is_left_serving(case: FaultCase, shared: FaultWorld) -> None:
-    if not (shared.supervised() and shared.healthy() and shared.alive("guardian")):
-        # An earlier case took the guardian, or failed: begin with all three.
-        shared.run("stop")
-        shared.launch()
+    shared.make_whole()
     result = run_case(case, shared)
     assert result.processes_left == 0
 

@@ -27,7 +27,8 @@ __all__ = ["FaultCase", "FaultResult", "FaultWorld", "Load", "run_case"]
 DETECT_TIMEOUT_S = 120.0
 RECOVER_TIMEOUT_S = 300.0
 REQUEST_TOKENS = 40
-TP2 = ("serve.tensor_parallel_size=2", "hardware.count=0")
+TP2 = ("serve.tensor_parallel_size=2", 'env.VLLM_CPU_OMP_THREADS_BIND="0|1"')
+"""Two workers, each with a core of its own: the CPU engine does not start them otherwise."""
 
 Needs = Literal["server", "fresh", "tp2"]
 Outcome = Literal["serves", "nothing left"]
@@ -113,6 +114,17 @@ class FaultWorld(World):
         wait_for(f"state {until}", lambda: self.state() == until, RECOVER_TIMEOUT_S)
         self.before = self.info()
 
+    def make_whole(self) -> None:
+        """Give a server that an earlier case left its supervisor and guardian again, or start it anew."""
+        if self.healthy() and not (self.supervised() and self.alive("guardian")):
+            if self.alive("supervisor"):
+                self.signal(signal.SIGKILL, "supervisor")
+                wait_for("the supervisor to be gone", lambda: not self.alive("supervisor"), 20.0)
+            self.run("status")
+        if not (self.healthy() and self.supervised() and self.alive("guardian")):
+            self.run("stop")
+            self.launch()
+
     def state(self) -> str:
         """Last state on record."""
         with contextlib.suppress(FileNotFoundError):
@@ -123,9 +135,14 @@ class FaultWorld(World):
         """Of `guardian`, `supervisor`, `server`, `engine`, `worker`."""
         if role in ("guardian", "supervisor", "server"):
             return int(self.info()[f"{role}_pid"])
-        title = {"engine": "VLLM::EngineCore", "worker": "VLLM::Worker"}[role]
-        found = [process for process in self.engine_processes() if " ".join(process.cmdline()).startswith(title)]
-        return found[-1].pid
+        title = {"engine": "VLLM::Engine", "worker": "VLLM::Worker"}[role]
+        found = []
+        for process in self.engine_processes():
+            with contextlib.suppress(psutil.Error):
+                if any(text.startswith(title) for text in (process.name(), " ".join(process.cmdline()))):
+                    found.append(process.pid)
+        assert found, f"no {role} runs"
+        return found[-1]
 
     def signal(self, number: signal.Signals, *roles: str) -> None:
         """To all of these at once: none can react to what happens to another."""

@@ -226,6 +226,35 @@ def test_a_supervisor_that_was_lost(world: FakeWorld) -> None:
     assert world.run("stop").returncode == 5
 
 
+@pytest.mark.parametrize(("verb", "state"), [("restart", "ready"), ("stop", "stopped")])
+def test_a_planned_restart_is_had_now_or_given_up(world: FakeWorld, verb: str, state: str) -> None:
+    info = world.detached("--set", "supervise.restart=on-failure")["run"]
+
+    (directory,) = world.runs.iterdir()
+
+    def record() -> Any:
+        return json.loads((directory / "run.json").read_text(encoding="utf-8"))
+
+    def serves_anew(old: int) -> Any:
+        now = record()
+        return now.get("state") == "ready" and now.get("server_pid") not in (None, old) and now
+
+    for number in (1, 2, 3):
+        server = info["server_pid"]
+        os.kill(server, signal.SIGKILL)
+        wait_for("a planned restart", lambda count=number: record().get("reason", "").endswith(f"restart {count} of 5"))
+        if number < 3:
+            info = wait_for("ready", lambda old=server: serves_anew(old))
+    done = world.run(verb)
+    assert done.returncode == 0, done.stderr
+    assert f"{info['id']}: {state}" in done.stdout
+    after = world.status()
+    assert after["state"] == state
+    assert after["serving"] is (verb == "restart")
+    if verb == "stop":
+        assert "not restarted, as it was asked to stop" in after["run"]["reason"]
+
+
 def test_answers_that_break_off(world: FakeWorld) -> None:
     world.fake(tokens_per_s=10)
     run = world.detached()["run"]

@@ -208,6 +208,27 @@ TOO_LONG = (
 )
 
 
+def test_a_planned_restart_is_told_once_with_what_can_be_done() -> None:
+    stage = Stage()
+    stage.show(ServerState.READY)
+    for after_s in (1, 1, 1):
+        stage.show(ServerState.CRASHED, after_s, reason="why; restart 2 of 5", restart=2, deadline_s=105.0)
+    told = [line for line in stage.said if "in 4s" in line]
+    assert told == [
+        "[    1s] restart 2 of 5 in 4s (now: dsv4-console restart r1 · give up: dsv4-console stop r1)",
+    ]
+    assert stage.kinds().count("restart") == 1
+    assert {"number": 2, "of": 5, "left_s": 4.0}.items() <= stage.sent[-1].items()
+
+
+def test_what_a_drain_came_to_is_read_aloud() -> None:
+    stage = Stage()
+    stage.narrator.event(
+        EventRecord(time_s=1.0, kind="drain", text="the drain reached its limit: 2 requests were cut off")
+    )
+    assert stage.said[-1].endswith("the drain reached its limit: 2 requests were cut off")
+
+
 def test_a_failure_is_three_lines_and_a_command_to_try() -> None:
     diagnosis = diagnose(["INFO:     fine", TOO_LONG], 1)
     stage = Stage()

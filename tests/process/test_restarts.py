@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 
 import httpx
-import pytest
 
 from console.client.backend import LocalBackend
 from console.core.lifecycle import Timing
 from console.core.models import ServerState, Snapshot
 from console.core.profile import RestartPolicy
 from console.io import process
-from console.supervisor import hangwatch
 from tests.process.test_supervisor import Lab, family, lab
 
 __all__ = ["lab"]
@@ -63,15 +60,6 @@ async def test_a_stopped_process_is_seen_even_when_idle(lab: Lab) -> None:
     finally:
         os.kill(worker, signal.SIGCONT)
     await fake.state(ServerState.READY)
-
-
-async def test_a_canary_finds_an_idle_hang_and_its_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = await lab.start(Timing(canary_s=1.0, stop_timeout_s=2.0))
-    await fake.state(ServerState.READY)
-    assert fake.info.server_pid is not None
-    await fake.until(lambda s: len(fake.snapshots) > 5, "some canaries")
-    assert not [event for event in fake.events if "canary" in event]
-    assert hangwatch.CANARY_TIMEOUT_S <= 30.0
 
 
 async def test_a_planned_restart_counts_down_and_can_be_had_now_or_given_up(lab: Lab) -> None:
@@ -135,4 +123,3 @@ async def test_a_drain_that_is_done_in_time_cuts_nothing(lab: Lab) -> None:
     assert end.status.cut == 0
     assert end.status.reason == ""
     assert any("all requests in flight were finished" in event for event in fake.events)
-    await asyncio.sleep(0)
