@@ -15,6 +15,7 @@ from console.core.errors import ConsoleError, EngineError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from console.client.backend import LocalBackend
+    from console.io.notify import Notifier
 
 __all__ = ["overrides_from", "run"]
 
@@ -87,7 +88,9 @@ def _open_ui(arguments: argparse.Namespace) -> int:
 
 def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: Output) -> int:
     from console.client.backend import LocalBackend
+    from console.io.notify import Notifier
 
+    notifier = Notifier.from_environment()
     backend = LocalBackend(arguments.engine)
     plan = tasks.run(backend.plan(arguments.profile, overrides))
     for warning in plan.warnings:
@@ -96,12 +99,15 @@ def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: 
         return _dry_run(plan, output)
     if plan.engine_name is None:
         plan = _install(backend, plan, arguments, output)
-    return tasks.run(_launch(backend, plan, arguments, output))
+    return tasks.run(_launch(backend, plan, arguments, output, notifier))
 
 
-async def _launch(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output) -> ExitCode:
-    from console.headless import Narrator, follow
+async def _launch(
+    backend: LocalBackend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output, notifier: Notifier | None
+) -> ExitCode:
+    from console.headless import Narrator, ServiceNotices, follow
 
+    notices = ServiceNotices(notifier) if notifier is not None else None
     session = await backend.launch(plan)
     run = session.run
     narrator = Narrator(
@@ -112,13 +118,17 @@ async def _launch(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.N
         interval_s=arguments.status_interval,
     )
     try:
-        return await follow(
+        code = await follow(
             session,
             narrator,
             attach=lambda: backend.attach(run.id),
             until_ready=arguments.detach,
             drain_timeout_s=arguments.drain_timeout,
+            notices=notices,
         )
+        if notices is not None:
+            await notices.close(session.run_dir, run)
+        return code
     except asyncio.CancelledError:
         # A signal between the launch and the narration, which handles signals itself: nothing may stay behind.
         with contextlib.suppress(ConsoleError):

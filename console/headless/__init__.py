@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from console.headless.follow import follow
 from console.headless.narrator import Narrator, set_options
+from console.headless.service import ServiceNotices
 
-__all__ = ["Narrator", "follow", "set_options"]
+__all__ = ["Narrator", "ServiceNotices", "follow", "set_options"]
