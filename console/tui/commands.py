@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.text import Text
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.markup import escape
 from textual.types import IgnoreReturnCallbackType
 
 from console.tui.actions import ACTIONS
@@ -48,7 +49,7 @@ class Commands(Provider):
     async def discover(self) -> Hits:
         """Everything, before a letter is typed."""
         for title, text, run in self._safe_rows():
-            yield DiscoveryHit(Text(title), run, text=title, help=text)
+            yield DiscoveryHit(Text(title), run, text=title, help=escape(text))
 
     async def search(self, query: str) -> Hits:
         """What matches."""
@@ -56,7 +57,7 @@ class Commands(Provider):
         for title, text, run in self._safe_rows():
             score = matcher.match(title)
             if score > 0:
-                yield Hit(score, Text(title), run, text=title, help=text)
+                yield Hit(score, Text(title), run, text=title, help=escape(text))
 
 
 async def _run(node: Any, action: str) -> None:
