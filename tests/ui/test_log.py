@@ -43,6 +43,17 @@ def test_buffer_is_bounded_and_waits_for_a_reader(monkeypatch) -> None:
     assert len(buffer.lines) <= 600 + 200
 
 
+def test_far_behind_the_end_comes_first_and_numbers_stay(monkeypatch) -> None:
+    monkeypatch.setattr(log_buffer, "BEHIND_BYTES_MAX", 20_000)
+    monkeypatch.setattr(log_buffer, "LAST_BYTES", 5_000)
+    lines = [f"line {i:05d}" for i in range(1, 10_001)]
+    buffer = LogBuffer(FakeLog(lines))
+    assert buffer.pump(log_bytes=110_000)
+    assert buffer.line(10_000) == "line 10000"
+    assert buffer.first_line > 9_000
+    assert buffer.line(buffer.first_line) == f"line {buffer.first_line:05d}"
+
+
 async def test_follows_until_the_reader_goes_up_then_stays() -> None:
     backend, session = attached(snapshot(), log=MANY)
     async with running(backend) as pilot:
