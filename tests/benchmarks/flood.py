@@ -23,7 +23,7 @@ SETTLE_S = 2.0
 def flood(world: World, quick: bool) -> None:
     """Several rates in turn; the gap between two snapshots is 1 s where nothing holds the supervisor up."""
     seconds = 5.0 if quick else 20.0
-    with world.running("cpu-smoke", world.fake_engine()) as run:
+    with world.running("cpu-smoke", world.fake_engine(), env={"FAKE_VLLM_VERSION": "0.32.0+cpu"}) as run:
         folder = next(Path(world.env["XDG_STATE_HOME"]).glob(f"dsv4-console/runs/{run.id}"))
         print(
             f"    {'lines/s asked':<14} {'MiB/s written':>14} {'% of a core':>12} {'RSS MiB':>9} {'longest gap s':>14}"
