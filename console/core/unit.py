@@ -94,7 +94,7 @@ def unit_text(spec: UnitSpec) -> str:
         f"TimeoutStartSec={math.ceil(watch.ready_timeout_s) + START_SPARE_S}",
         f"TimeoutStopSec={math.ceil(watch.drain_timeout_s + watch.stop_timeout_s) + STOP_SPARE_S}",
         f"# The supervisor restarts the server by policy ({watch.restart}); systemd restarts the console where that",
-        "# is lost (a signal, 70) or the machine lacks something (3). 1: given up, 2: profile, 4: never ready.",
+        "# is lost (a signal, 70) or the machine lacks something (3, 6). 1: given up, 2: profile, 4: never ready.",
         "Restart=on-failure",
         "RestartPreventExitStatus=1 2 4 5",
         f"RestartSec={RESTART_PAUSE_S}",

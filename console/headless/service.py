@@ -20,6 +20,8 @@ __all__ = ["ServiceNotices"]
 SUPERVISOR_GONE_S = 15.0
 """It lingers for 5 s after an end that nobody asked for."""
 LOOK_S = 0.1
+EXTEND_SPARE_S = 60.0
+"""Beyond the supervisor's own deadline."""
 
 
 class ServiceNotices:
@@ -30,6 +32,7 @@ class ServiceNotices:
         self._ready = False
         self._stopping = False
         self._status = ""
+        self._deadline_s: float | None = None
         self._pulse: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -47,6 +50,12 @@ class ServiceNotices:
         text = _words(snapshot)
         if text != self._status:
             self._status = fields["STATUS"] = text
+        waiting = status.state in {ServerState.STARTING, ServerState.LOADING, ServerState.STOPPING}
+        if waiting and status.deadline_s is not None and status.deadline_s != self._deadline_s:
+            # A second attempt, or a stop with a longer drain, goes beyond what the unit could know.
+            self._deadline_s = status.deadline_s
+            left_s = max(0.0, status.deadline_s - snapshot.time_s) + EXTEND_SPARE_S
+            fields["EXTEND_TIMEOUT_USEC"] = int(left_s * 1e6)
         if fields:
             self._notifier.send(**fields)
 

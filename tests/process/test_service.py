@@ -73,6 +73,9 @@ def test_ready_when_ready_and_nothing_left_when_it_ends(world: FakeWorld, manage
     wait_for("READY=1", lambda: "READY=1" in manager.fields, 20)
     before = manager.fields[: manager.fields.index("READY=1")]
     assert any(field.startswith("STATUS=loading") for field in before)
+    extended = [int(field.partition("=")[2]) for field in before if field.startswith("EXTEND_TIMEOUT_USEC=")]
+    assert extended
+    assert extended[0] > 500e6, "the profile's limit for readiness and a little"
     wait_for("three heartbeats", lambda: manager.fields.count("WATCHDOG=1") >= 3, 20)
     for process in world.processes():
         if process.pid != run.child.pid:
