@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from console.client.backend import LocalBackend
     from console.core.preflight import Check
+    from console.io.notify import Notifier
 
 __all__ = ["overrides_from", "run"]
 
@@ -92,7 +93,9 @@ def _open_ui(arguments: argparse.Namespace) -> int:
 
 def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: Output) -> int:
     from console.client.backend import LocalBackend
+    from console.io.notify import Notifier
 
+    notifier = Notifier.from_environment()
     backend = LocalBackend(arguments.engine, allow_public=arguments.allow_public_without_key)
     plan = tasks.run(backend.plan(arguments.profile, overrides))
     for warning in plan.warnings:
@@ -105,7 +108,7 @@ def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: 
     if plan.engine_name is None:
         plan = _install(backend, plan, arguments, output)
         _check(backend, plan, arguments, output, said)  # what only an engine can tell
-    return tasks.run(_launch(backend, plan, arguments, output))
+    return tasks.run(_launch(backend, plan, arguments, output, notifier))
 
 
 def _check(
@@ -142,9 +145,12 @@ def _check(
     return report.notable
 
 
-async def _launch(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output) -> ExitCode:
-    from console.headless import Narrator, follow
+async def _launch(
+    backend: LocalBackend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output, notifier: Notifier | None
+) -> ExitCode:
+    from console.headless import Narrator, ServiceNotices, follow
 
+    notices = ServiceNotices(notifier) if notifier is not None else None
     session = await backend.launch(plan)
     run = session.run
     narrator = Narrator(
@@ -156,13 +162,17 @@ async def _launch(backend: LocalBackend, plan: LaunchPlan, arguments: argparse.N
         again=_again(arguments),
     )
     try:
-        return await follow(
+        code = await follow(
             session,
             narrator,
             attach=lambda: backend.attach(run.id),
             until_ready=arguments.detach,
             drain_timeout_s=arguments.drain_timeout,
+            notices=notices,
         )
+        if notices is not None:
+            await notices.close(session.run_dir, run)
+        return code
     except asyncio.CancelledError:
         # A signal between the launch and the narration, which handles signals itself: nothing may stay behind.
         with contextlib.suppress(ConsoleError):

@@ -56,12 +56,12 @@ class Output:
     def document(self, value: Any) -> None:
         """Print one JSON document. Nothing without `--json`."""
         if self.json:
-            self._print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+            self._print(_plain_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()) + "\n")
 
     def line(self, value: Any) -> None:
         """Print one JSON line of a stream. Nothing without `--json`."""
         if self.json:
-            self._print(msgspec.json.encode(value).decode() + "\n")
+            self._print(_plain_json(msgspec.json.encode(value).decode()) + "\n")
 
     def ask(self, question: str, *, default: bool, otherwise: ConsoleError) -> bool:
         """Ask a person a yes-or-no question.
@@ -88,6 +88,21 @@ class Output:
             raise
         except OSError as error:
             raise StateError("Cannot write the output", f"stdout: {error.strerror}", "Free some disk space.") from error
+
+
+def _plain_json(text: str) -> str:
+    """The same document, with what a terminal may obey written as `\\u…`: 8-bit controls, bidi marks and the like.
+
+    JSON has such characters in strings only, so the meaning stays.
+    """
+    if text.isascii():
+        return text  # what is below a blank is escaped already
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 class Steps:

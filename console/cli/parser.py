@@ -105,6 +105,7 @@ def build() -> argparse.ArgumentParser:
     _runs(commands, common)
     _housekeeping(commands, common)
     _diagnose(commands, common)
+    _service(commands, common)
     return parser
 
 
@@ -258,6 +259,31 @@ def _diagnose(commands: argparse._SubParsersAction[_Parser], common: _Parser) ->
 
 def _exit_status(text: str) -> int:
     return int(_number(text, int, -64, 255, "an exit status from -64 (a signal) to 255"))
+
+
+def _service(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    group = commands.add_parser("service", help="run a profile as a systemd service")
+    verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    for name, text in (
+        ("install", "write the unit of a profile"),
+        ("uninstall", "delete the unit of a profile"),
+        ("show", "the unit of a profile, or all that are installed"),
+    ):
+        verb = verbs.add_parser(name, parents=[common], help=text)
+        verb.add_argument("--profile", metavar="NAME", dest="service_profile", required=name != "show")
+        where = verb.add_mutually_exclusive_group()
+        where.add_argument(
+            "--user", action="store_const", const=False, dest="system", help="of your own manager (the default)"
+        )
+        where.add_argument(
+            "--system", action="store_const", const=True, help="of the machine: starts at boot; needs root"
+        )
+        verb.set_defaults(function=f"service.{name}", system=False)
+        if name == "install":
+            verb.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="service_overrides")
+            verb.add_argument("--dry-run", action="store_true", dest="service_dry_run", help="print it, write nothing")
+        if name != "show":
+            verb.add_argument("--yes", action="store_true", dest="sure", help="do not ask")
 
 
 def _seconds(text: str) -> float:

@@ -23,7 +23,7 @@ from console import __version__
 from console.core.diagnosis import diagnose
 from console.core.errors import StateError, UsageError
 from console.core.models import Diagnosis, RunInfo, Sample
-from console.core.text import HIDDEN, Redactor, is_secret_name, redact_argv
+from console.core.text import HIDDEN, Redactor, clean, is_secret_name, redact_argv
 from console.io import evidence
 from console.io.evidence import MissingError
 from console.io.gpu.nvml import NvmlBackend
@@ -268,7 +268,8 @@ def _write(target: Path, name: str, files: list[tuple[str, str]]) -> None:
             try:
                 with gzip.GzipFile("", "wb", 6, file) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
                     for path, text in files:
-                        data = (text.rstrip("\n") + "\n").encode("utf-8", "replace")
+                        shown = "\n".join(clean(line) for line in text.rstrip("\n").split("\n"))
+                        data = f"{shown}\n".encode("utf-8", "replace")
                         entry = tarfile.TarInfo(f"dsv4-report-{name}/{path}")
                         entry.size, entry.mtime, entry.mode = len(data), int(now), 0o600
                         archive.addfile(entry, io.BytesIO(data))

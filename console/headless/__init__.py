@@ -9,5 +9,6 @@ from __future__ import annotations
 from console.headless.failure import set_options
 from console.headless.follow import follow
 from console.headless.narrator import Narrator
+from console.headless.service import ServiceNotices
 
-__all__ = ["Narrator", "follow", "set_options"]
+__all__ = ["Narrator", "ServiceNotices", "follow", "set_options"]

@@ -12,6 +12,7 @@ from console.core.errors import ConsoleError, ExitCode
 from console.core.lifecycle import READY_TIMEOUT
 from console.core.models import ServerState, ServerStatus
 from console.headless.narrator import Narrator
+from console.headless.service import ServiceNotices
 from console.protocol import Happened, Pushed
 
 __all__ = ["follow"]
@@ -25,7 +26,13 @@ ATTACH_PAUSE_S = 0.5
 
 
 async def follow(
-    session: Session, narrator: Narrator, *, attach: Attach, until_ready: bool, drain_timeout_s: float | None
+    session: Session,
+    narrator: Narrator,
+    *,
+    attach: Attach,
+    until_ready: bool,
+    drain_timeout_s: float | None,
+    notices: ServiceNotices | None = None,
 ) -> ExitCode:
     """Narrate a session until it ends (or, with `until_ready`, is ready), stopping it on SIGINT and SIGTERM.
 
@@ -37,19 +44,27 @@ async def follow(
         attach: attaches to the same run again, where the line to its supervisor broke.
         until_ready: leave once the server is ready.
         drain_timeout_s: how long requests may go on after the first signal; `None` for the profile's.
+        notices: tells a service manager, where one started us.
     """
-    return await _Follower(session, narrator, attach, until_ready, drain_timeout_s).run()
+    return await _Follower(session, narrator, attach, until_ready, drain_timeout_s, notices).run()
 
 
 class _Follower:
     def __init__(
-        self, session: Session, narrator: Narrator, attach: Attach, until_ready: bool, drain_timeout_s: float | None
+        self,
+        session: Session,
+        narrator: Narrator,
+        attach: Attach,
+        until_ready: bool,
+        drain_timeout_s: float | None,
+        notices: ServiceNotices | None,
     ) -> None:
         self._session = session
         self._narrator = narrator
         self._attach = attach
         self._until_ready = until_ready
         self._drain_timeout_s = drain_timeout_s
+        self._notices = notices
         self._got: list[signal.Signals] = []
         self._stops: set[asyncio.Task[None]] = set()
         self._task = asyncio.current_task()
@@ -63,6 +78,8 @@ class _Follower:
             numbers.append(signal.SIGHUP)
             loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         self._narrator.begin()
+        if self._notices is not None:
+            self._notices.begin()
         try:
             return await self._follow()
         except asyncio.CancelledError:
@@ -78,6 +95,8 @@ class _Follower:
         self._got.append(number)
         first = len(self._got) == 1
         self._narrator.signal(number.name, first=first)
+        if self._notices is not None:
+            self._notices.stopping()
         # The first signal drains; a second one means now.
         self._request_stop(self._drain_timeout_s if first else 0.0)
 
@@ -119,6 +138,8 @@ class _Follower:
             match update:
                 case Pushed(snapshot=snapshot):
                     self._narrator.snapshot(snapshot)
+                    if self._notices is not None:
+                        self._notices.snapshot(snapshot)
                     code = self._ended(snapshot.status)
                     if code is not None:
                         return code

@@ -377,9 +377,9 @@ def find_run(name: str | None) -> tuple[RunDir, RunInfo]:
     for pair in runs:
         if is_live(pair[1]):
             return pair
-    if name is not None:
+    if not runs or name is not None:
         for path, why in damaged_runs():
-            if path.name == name:
+            if name in (None, path.name):
                 raise StateError("The run is damaged", why, DAMAGED_FIX)
     if runs:
         return runs[0]

@@ -96,10 +96,11 @@ class Care:
         return (SourceStatus(name="disk", ok=False, error=self._disk_text()),)
 
     async def close(self) -> None:
-        """Wait for an archive that is being made; it takes seconds at most."""
+        """Wait for an archive that is being made, seconds at most, and let go of the log."""
         if self._rotation is not None:
             await self._rotation
             self._tell_rotation(self._rotation)
+        self._log.close()
 
     def _rotate(self) -> None:
         rotation = self._rotation

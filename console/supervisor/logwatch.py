@@ -60,6 +60,10 @@ class LogWatch:
         except OSError:
             return 0
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._tail.close()
+
     def mark_attempt(self) -> None:
         """Forget what was seen: a new attempt writes from here on."""
         for _ in self.read(last=True):

@@ -18,6 +18,7 @@ from textual.worker import Worker, WorkerState
 from console.client.api import Backend, Lost, Session
 from console.core.errors import ConsoleError
 from console.tui.actions import bindings_for
+from console.tui.glyphs import safe
 from console.tui.messages import SnapshotArrived
 from console.tui.model import RunModel
 from console.tui.screens.picker import PickerScreen
@@ -135,7 +136,9 @@ class ConsoleApp(App[int]):
         if event.state is WorkerState.ERROR and event.worker.error is not None:
             error = event.worker.error
             self.log.error(repr(error))
-            self.notify(f"{type(error).__name__}: {error}", title="This did not work", severity="error", markup=False)
+            self.notify(
+                safe(f"{type(error).__name__}: {error}"), title="This did not work", severity="error", markup=False
+            )
 
     def show_problem(self, error: ConsoleError) -> None:
         """Show an error with its remedy."""

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.text import Text
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.markup import escape
 from textual.types import IgnoreReturnCallbackType
 
 from console.tui.actions import ACTIONS
+from console.tui.glyphs import safe
 from console.tui.screens.dashboard import DashboardScreen
 from console.tui.screens.dialogs import hint_dialog
 from console.tui.screens.picker import PickerScreen
@@ -39,18 +41,23 @@ class Commands(Provider):
             for hint in screen.model.snapshot.hints:
                 yield f"Hint: {hint.title}", "; ".join(hint.evidence), partial(_explain, app, hint)
 
+    def _safe_rows(self) -> Iterator[tuple[str, str, IgnoreReturnCallbackType]]:
+        """Names and hints come from outside, and the palette shows what it is given."""
+        for title, text, run in self._rows():
+            yield safe(title), safe(text), run
+
     async def discover(self) -> Hits:
         """Everything, before a letter is typed."""
-        for title, text, run in self._rows():
-            yield DiscoveryHit(Text(title), run, text=title, help=text)
+        for title, text, run in self._safe_rows():
+            yield DiscoveryHit(Text(title), run, text=title, help=escape(text))
 
     async def search(self, query: str) -> Hits:
         """What matches."""
         matcher = self.matcher(query)
-        for title, text, run in self._rows():
+        for title, text, run in self._safe_rows():
             score = matcher.match(title)
             if score > 0:
-                yield Hit(score, Text(title), run, text=title, help=text)
+                yield Hit(score, Text(title), run, text=title, help=escape(text))
 
 
 async def _run(node: Any, action: str) -> None:

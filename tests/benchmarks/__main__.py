@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import psutil
 
+from tests.benchmarks.flood import flood
 from tests.benchmarks.hints import hints
 from tests.benchmarks.startup import commands, doctor, first_paint
 from tests.benchmarks.throughput import throughput
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[World, bool], None]]] = {
     "first-paint": ("Time to first paint of the terminal UI", first_paint),
     "hints": ("Cost of judging hints, per second", hints),
     "watching": ("CPU and memory of watching, at 1 Hz and 160×50", watching),
+    "flood": ("The supervisor under a flood of log lines", flood),
     "throughput": ("vLLM's output with and without the console (real vLLM)", throughput),
 }
 

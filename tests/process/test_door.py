@@ -162,6 +162,14 @@ async def test_another_protocol_version_is_told_who_is_older(world: World, versi
     await writer.wait_closed()
 
 
+async def test_a_console_says_which_side_is_the_older(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door_module, "PROTOCOL_VERSION", 2)
+    with pytest.raises(UsageError) as caught:
+        await connect(world.run)
+    assert caught.value.title == "The supervisor is of another version"
+    assert "speaks protocol 2 and this console 1: this console is the older one" in caught.value.message
+
+
 @pytest.mark.parametrize("line", [b"\n", b"GET / HTTP/1.1\r\n", b"\xff\xfe\n", b'{"type":"stop","id":1}\n', b"{}\n"])
 async def test_what_is_no_greeting_is_refused(world: World, line: bytes) -> None:
     with world.run.reachable_socket() as path:

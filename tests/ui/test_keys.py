@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from console.client.api import Lost
-from console.core.errors import HardwareError, NotRunningError
+from console.core.errors import HardwareError, NotRunningError, UsageError
 from console.core.models import Phase, ProfileChange, ServerState, ServerStatus
 from console.tui.actions import ACTIONS, SCOPES, bindings_for
 from console.tui.app import ConsoleApp
@@ -485,3 +485,15 @@ async def test_bursts_of_snapshots_repaint_once() -> None:
 
 def test_the_app_is_typed_for_what_screens_use() -> None:
     assert ConsoleApp(FakeBackend()).model is None
+
+
+async def test_a_supervisor_that_cannot_be_talked_to_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, _ = attached(snapshot())
+    told = UsageError("The supervisor is of another version", "this console is the older one")
+
+    async def refuse(_run_id: str) -> None:
+        raise told
+
+    monkeypatch.setattr(backend, "attach", refuse)
+    async with running(backend) as pilot:
+        await wait_text(pilot, "The supervisor is of another version", "this console is the older one")

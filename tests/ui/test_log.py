@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from console.core.models import Diagnosis, ServerState, ServerStatus
 from console.tui import log_buffer
 from console.tui.log_buffer import LogBuffer
 from console.tui.log_lines import painted
@@ -41,6 +42,17 @@ def test_buffer_is_bounded_and_waits_for_a_reader(monkeypatch) -> None:
     assert buffer.line(700) == "line 700"
     assert buffer.line(1) is None
     assert len(buffer.lines) <= 600 + 200
+
+
+def test_far_behind_the_end_comes_first_and_numbers_stay(monkeypatch) -> None:
+    monkeypatch.setattr(log_buffer, "BEHIND_BYTES_MAX", 20_000)
+    monkeypatch.setattr(log_buffer, "LAST_BYTES", 5_000)
+    lines = [f"line {i:05d}" for i in range(1, 10_001)]
+    buffer = LogBuffer(FakeLog(lines))
+    assert buffer.pump(log_bytes=110_000)
+    assert buffer.line(10_000) == "line 10000"
+    assert buffer.first_line > 9_000
+    assert buffer.line(buffer.first_line) == f"line {buffer.first_line:05d}"
 
 
 async def test_follows_until_the_reader_goes_up_then_stays() -> None:
@@ -111,3 +123,17 @@ async def test_hundred_thousand_lines_open_quickly() -> None:
         view = pilot.app.screen.query_one("#log-view")
         await pilot.press("g")
         await wait_for(pilot, lambda: view.scroll_offset.y == 0, "at the top")
+
+
+async def test_a_jump_to_a_line_that_is_not_here_says_where_it_is(monkeypatch) -> None:
+    monkeypatch.setattr(log_buffer, "BEHIND_BYTES_MAX", 100_000)
+    monkeypatch.setattr(log_buffer, "LAST_BYTES", 50_000)
+    log = [f"line {i} {'x' * 3_000}" for i in range(1, 1_001)]  # more than is read before the first snapshot comes
+    diagnosis = Diagnosis(title="It broke", line=3, text="x")
+    status = ServerStatus(state=ServerState.FAILED, diagnosis=diagnosis, over=True, started_s=1.0)
+    backend, _ = attached(snapshot(status=status, log_bytes=3_010_000), log=log)
+    async with running(backend) as pilot:
+        await wait_text(pilot, "It broke")
+        await wait_for(pilot, lambda: pilot.app.model.log.first_line > 1, "the end is read")
+        await pilot.press("e")
+        await wait_text(pilot, "line 3 is further up: dsv4-console logs")

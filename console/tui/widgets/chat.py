@@ -24,6 +24,7 @@ from console.core.text import StreamCleaner, clean
 from console.tui import conversations
 from console.tui.actions import bindings_for
 from console.tui.conversations import Turn
+from console.tui.glyphs import safe
 from console.tui.model import RunModel
 from console.tui.paint import Line, wrapped
 from console.tui.widgets.header import since_text, state_words
@@ -240,7 +241,7 @@ class ChatPane(Vertical):
         try:
             conversations.append(model.run.id, turns)
         except (OSError, ConsoleError) as error:
-            self.app.notify(f"This chat is not kept on disk: {error}", severity="warning", markup=False)
+            self.app.notify(safe(f"This chat is not kept on disk: {error}"), severity="warning", markup=False)
 
     def on_prompt_left(self, event: Prompt.Left) -> None:
         """Stop the answer, or go to where letters are keys."""

@@ -59,6 +59,8 @@ class LogPane(Vertical):
         self._hits: list[int] = []
         self._counted_to = 0
         self._wanted_line: int | None = None
+        self._missing_line: int | None = None
+        """A line that was asked for and is no longer in memory."""
 
     def compose(self) -> ComposeResult:
         yield LogView(id="log-view")
@@ -83,11 +85,13 @@ class LogPane(Vertical):
         if self._wanted_line is not None and buffer.line(self._wanted_line) is not None:
             self.view.go_line(self._wanted_line)
             self._wanted_line = None
+        elif self._wanted_line is not None and buffer.lines and self._wanted_line < buffer.first_line:
+            self._missing_line, self._wanted_line = self._wanted_line, None
         self.show_status()
 
     def jump_to(self, number: int) -> None:
         """Show this line as soon as it is read."""
-        self._wanted_line = number
+        self._wanted_line, self._missing_line = number, None
         if self.view.buffer is not None:
             self.show(self.view.buffer)
 
@@ -119,7 +123,9 @@ class LogPane(Vertical):
             left = [(f"line {at:,} of {buffer.last_line:,}", "muted")]
             if view.new_lines:
                 left.append((f"  ▼ {view.new_lines:,} new", "accent"))
-        if buffer.first_line > 1:
+        if self._missing_line is not None:
+            left = [(f"line {self._missing_line:,} is further up: dsv4-console logs", "warn")]
+        elif buffer.first_line > 1:
             left.append((f"  from line {buffer.first_line:,} on; all: dsv4-console logs", "muted"))
         right: list[Span] = []
         if view.needle:
@@ -175,6 +181,7 @@ class LogPane(Vertical):
 
     def action_follow(self) -> None:
         """To the end, following."""
+        self._missing_line = None
         self.view.go_end()
         self.view.marked = None
         self.show_status()
