@@ -208,7 +208,7 @@ class World:
         command = ["--profile", profile, "--engine", self.vllm, "--detach", "--json", f"--ready-timeout={ready_s:.0f}"]
         done, blocked = self.console(*command, *sets, timeout_s=ready_s + 45.0), ""
         if done.code == BLOCKED:
-            blocked = done.err
+            blocked = done.err[done.err.rfind("error:") :]
             done = self.console(*command, *sets, "--force", timeout_s=ready_s + 45.0)
         new = [folder for folder in self._folders(profile) if folder not in before]
         run = Run(profile, settings, done, new[-1] if new else self.home / "none", blocked=blocked)
