@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.gpu import records, smi
-from tests.gpu.part_profile import predict
+from tests.gpu.predict import predict
 from tests.gpu.report import Report, Skip
 from tests.gpu.world import Run, World, output_rate
 
