@@ -57,7 +57,7 @@ def run(world: World, report: Report) -> None:
     with report.step("prediction beside the log") as row:
         predict(world, run, "llama-8b", row)
     with report.step("ledger of measured starts") as row:
-        files = [path for path in world.home.rglob("*ledger*") if path.is_file()]
+        files = [path for path in world.home.glob("state/*/ledger/*") if path.is_file()]
         row["files"] = {str(path.relative_to(world.home)): path.read_text(encoding="utf-8")[-3000:] for path in files}
         if not files:
             raise Skip("this console keeps none, or has written none yet")

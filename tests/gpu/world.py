@@ -116,8 +116,8 @@ class Run:
 class World:
     """Environment, profiles and processes of all parts. Everything lies under `out`, the models under `scratch`."""
 
-    def __init__(self, out: Path, vllm: str, *, cpu: bool) -> None:
-        self.out, self.vllm, self.cpu = out, vllm, cpu
+    def __init__(self, out: Path, vllm: str, *, cpu: bool, fault: str = "") -> None:
+        self.out, self.vllm, self.cpu, self.fault = out, vllm, cpu, fault
         self.home = out / "home"
         self.models = self.home / "models"
         self.folder = out
