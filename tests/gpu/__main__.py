@@ -32,13 +32,14 @@ def main() -> int:
     parser.add_argument("--vllm", default=shutil.which("vllm"), help="the vllm command (default: the one on PATH)")
     parser.add_argument("--cpu", action="store_true", help="rehearse on a CPU build of vLLM with the tiny model")
     parser.add_argument("--part-limit", type=float, default=PART_S, metavar="S", help=f"for one part ({PART_S:.0f})")
+    parser.add_argument("--fault", default="", metavar="TEXT", help="of part 5, only faults with TEXT in their name")
     arguments = parser.parse_args()
     parts = [int(text) for text in arguments.parts.split(",")]
     if not arguments.vllm or not os.access(arguments.vllm, os.X_OK) or not set(parts) <= set(MODULES):
         parser.error("--vllm must be a vllm command, and --parts numbers from 1 to 6")
     out = arguments.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
-    world = World(out, str(Path(arguments.vllm).absolute()), cpu=arguments.cpu)
+    world = World(out, str(Path(arguments.vllm).absolute()), cpu=arguments.cpu, fault=arguments.fault)
     signal.signal(signal.SIGALRM, over)
     signal.signal(signal.SIGTERM, over)
     for place, number in enumerate(parts):

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ TITLE = "faults"
 
 SIDE_BY_SIDE = 3
 START_S, NOTICE_S, FREE_S, HOLD_S = 150.0, 45.0, 30.0, 40.0
+START_CPU_S = 300.0
 CLIENTS, TOKENS = 8, 6000
 """Requests that are still in flight when the fault comes."""
 DRAIN_S = 5.0
@@ -70,15 +72,13 @@ STARTS = (
 
 def run(world: World, report: Report) -> None:
     """All of them, each with a row of its own."""
-    faults: list[Callable[[], None]] = []
-    kills: tuple[tuple[str, Callable[[World, Run, dict[str, Any]], None]], ...] = (
-        ("engine core killed", kill_core), ("API server killed", kill_server), ("stop with requests in flight", stop),
-    )  # fmt: skip
-    for number, (name, act) in enumerate(kills):
-        faults.append(lambda name=name, act=act, number=number: serving(world, report, name, f"gpu-kill-{number}", act))  # type: ignore[misc]
-    for number, each in enumerate(STARTS):
-        if not each.alone:
-            faults.append(lambda each=each, number=number: starting(world, report, each, f"gpu-fault-{number}"))  # type: ignore[misc]
+    starts = [(each, f"gpu-fault-{number}") for number, each in enumerate(STARTS) if world.fault in each.name]
+    faults: list[Callable[[], None]] = [
+        partial(serving, world, report, name, f"gpu-kill-{number}", act)
+        for number, (name, act) in enumerate(ACTS.items())
+        if world.fault in name
+    ]
+    faults += [partial(starting, world, report, each, profile) for each, profile in starts if not each.alone]
     pool = concurrent.futures.ThreadPoolExecutor(1 if world.cpu else SIDE_BY_SIDE)
     try:
         for future in [pool.submit(fault) for fault in faults]:
@@ -87,9 +87,9 @@ def run(world: World, report: Report) -> None:
         pool.shutdown(wait=False, cancel_futures=True)
     with report.step("memory after the faults side by side") as row:
         free(world, row)
-    for number, each in enumerate(STARTS):
+    for each, profile in starts:
         if each.alone:
-            starting(world, report, each, f"gpu-fault-{number}")
+            starting(world, report, each, profile)
 
 
 def starting(world: World, report: Report, fault: Start, profile: str) -> None:
@@ -99,7 +99,7 @@ def starting(world: World, report: Report, fault: Start, profile: str) -> None:
             raise Skip("needs a GPU")
         world.profile(profile, fault.shape, serve=fault.serve, extra=fault.extra)
         with holder(world, fault.held_share, row):
-            run = world.launch(profile, fault.settings, world.left(START_S))
+            run = world.launch(profile, fault.settings, world.left(START_CPU_S if world.cpu else START_S))
             row["launch"] = failed = records.failure(run)
             world.stop(run)
         records.keep(world, run, profile) if run.folder.exists() else None
@@ -141,7 +141,7 @@ def serving(
     """Bring a server up, put it under load, do it harm."""
     with report.step(name) as row:
         world.profile(profile, "llama-1b", serve=SMALL, extra=SMALL_KV)
-        run = world.launch(profile, ready_s=world.left(START_S))
+        run = world.launch(profile, ready_s=world.left(START_CPU_S if world.cpu else START_S))
         if not run.ready:
             records.keep(world, run, profile)
             raise Skip(f"it did not come up: {records.failure(run)}")
@@ -205,3 +205,11 @@ def free(world: World, row: dict[str, Any]) -> None:
     row["says"] = f"{row.get('says', '')} GPU memory {world.memory_before_mib:.0f} → {used:.0f} MiB".strip()
     if took is None:
         row["wrong"] = f"{row.get('wrong', '')} memory is not free".strip()
+
+
+ACTS: dict[str, Callable[[World, Run, dict[str, Any]], None]] = {
+    "engine core killed": kill_core,
+    "API server killed": kill_server,
+    "stop with requests in flight": stop,
+}
+"""What is done to a server under load."""

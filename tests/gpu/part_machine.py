@@ -22,11 +22,6 @@ TOLERANCE = {"power draw, W": 15.0, "temperature, °C": 2.0, "utilization, %": 1
 
 def run(world: World, report: Report) -> None:
     """All of it takes seconds."""
-    with report.step("versions") as row:
-        row["console"] = world.console("--version").out.strip()
-        engine = world.run([world.vllm, "--version"], 120.0)
-        row["vllm"], row["vllm_seconds"] = engine.out.strip()[-40:], round(engine.seconds, 1)
-        row["says"] = f"{row['console']}, vLLM {row['vllm']} (told in {row['vllm_seconds']} s)"
     with report.step("doctor") as row:
         plain, as_json = world.console("doctor", timeout_s=120.0), world.console("doctor", "--json", timeout_s=120.0)
         if plain.code == 2 and "doctor" in plain.err and not plain.out:
@@ -64,6 +59,11 @@ def run(world: World, report: Report) -> None:
         row["says"] = f"{sum(each['same'] is True for each in table)} of {len(table)} the same"
         if apart:
             row["wrong"] = f"differ: {', '.join(apart)}"
+    with report.step("versions") as row:
+        row["console"] = world.console("--version").out.strip()
+        engine = world.run([world.vllm, "--version"], 120.0)
+        row["vllm"], row["vllm_seconds"] = engine.out.strip()[-40:], round(engine.seconds, 1)
+        row["says"] = f"{row['console']}, vLLM {row['vllm']} (told in {row['vllm_seconds']} s)"
 
 
 def compare() -> list[dict[str, Any]]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from typing import Any
 
-import msgspec
-
-from tests.gpu import models, records, smi
+from tests.gpu import records, smi
+from tests.gpu.predict import predict
 from tests.gpu.report import Report, Skip
 from tests.gpu.world import Run, World, metrics, output_rate
 
@@ -20,18 +18,6 @@ FULL_CLIENTS, LIGHT_CLIENTS = 128, 1
 IDLE_S, LIGHT_S, FULL_S, PICTURE_S = 8.0, 12.0, 40.0, 90.0
 SAMPLES_LATE_S = 12.0
 """The supervisor writes its samples in groups."""
-
-LOGGED = {
-    "weights_gib": r"Model loading took ([\d.]+) GiB",
-    "load_seconds": r"Model loading took [\d.]+ GiB (?:memory )?and ([\d.]+) seconds",
-    "kv_gib": r"Available KV cache memory: ([\d.]+) GiB",
-    "kv_tokens": r"KV cache size: ([\d,]+) tokens",
-    "graphs_seconds": r"Graph capturing finished in ([\d.]+) secs",
-    "graphs_gib": r"Graph capturing finished in [\d.]+ secs, took ([\d.]+) GiB",
-    "peak_activation_gib": r"([\d.]+) GiB for peak activation",
-    "not_torch_gib": r"([\d.]+) GiB for non-torch",
-}
-"""Figure → where vLLM's log says it."""
 
 
 def write(world: World) -> str:
@@ -70,6 +56,12 @@ def run(world: World, report: Report) -> None:
         return
     with report.step("prediction beside the log") as row:
         predict(world, run, "llama-8b", row)
+    with report.step("ledger of measured starts") as row:
+        files = [path for path in world.home.glob("state/*/ledger/*") if path.is_file()]
+        row["files"] = {str(path.relative_to(world.home)): path.read_text(encoding="utf-8")[-3000:] for path in files}
+        if not files:
+            raise Skip("this console keeps none, or has written none yet")
+        row["says"] = ", ".join(f"{name}: {text.split()!r:.200}" for name, text in row["files"].items())
     recorder = smi.Recorder(world.folder)
     began = time.time()
     try:
@@ -142,48 +134,3 @@ def picture(world: World, run: Run, report: Report) -> None:
         row["says"] = f"exit {done.code}; {', '.join(path.name for path in sorted(folder.glob('*.svg')))}"
         if done.code:
             row["wrong"] = done.err.strip()[-500:]
-
-
-def logged(log: str) -> dict[str, float]:
-    """Figures that vLLM's log tells."""
-    found = {name: re.search(pattern, log) for name, pattern in LOGGED.items()}
-    return {name: float(match[1].replace(",", "")) for name, match in found.items() if match}
-
-
-def predict(world: World, run: Run, shape: str, row: dict[str, Any]) -> None:
-    """The console's arithmetic for this machine beside what vLLM measured."""
-    from console.core import fit as arithmetic
-    from console.io import profiles
-
-    shape = "tiny" if world.cpu else shape
-    if shape in models.ARCHITECTURES:
-        architecture = arithmetic.gqa(*models.ARCHITECTURES[shape], shape)
-    else:
-        ratios = models.V4_COMPRESS_RATIOS
-        architecture = arithmetic.v4(ratios.count(4), ratios.count(128), shape)
-    arithmetic.ARCHITECTURES[shape] = architecture
-    profile = profiles.load(run.profile).profile
-    model = msgspec.structs.replace(profile.model, architecture=shape)
-    total = smi.number((smi.query("memory.total") or [{}])[0].get("memory.total"))
-    predicted = arithmetic.fit(
-        msgspec.structs.replace(profile, model=model),
-        gpu_memory_gib=None if total is None else total / 1024,
-        host_memory_gib=64.0,
-    )
-    row["basis"], row["log"] = predicted.basis, logged(run.log())
-    row["table"] = {}
-    per_token = None
-    if {"kv_gib", "kv_tokens"} <= row["log"].keys():
-        per_token = row["log"]["kv_gib"] * 2**30 / row["log"]["kv_tokens"]
-    for name, ours, theirs in (
-        ("weights, GiB", predicted.weights_gib_per_gpu, row["log"].get("weights_gib")),
-        ("KV cache, GiB", predicted.kv_gib_per_gpu, row["log"].get("kv_gib")),
-        ("KV cache, tokens", predicted.kv_tokens, row["log"].get("kv_tokens")),
-        ("KV bytes per token", predicted.kv_bytes_per_token, per_token),
-    ):
-        error = None if not ours or not theirs else round(100 * (ours - theirs) / theirs, 1)
-        row["table"][name] = {"predicted": ours, "measured": theirs, "error_percent": error}
-    row["says"] = " · ".join(
-        f"{name}: {each['predicted']} / {each['measured']} ({each['error_percent']} %)"
-        for name, each in row["table"].items()
-    )

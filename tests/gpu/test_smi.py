@@ -10,7 +10,7 @@ import pytest
 
 from tests.gpu import models, smi
 from tests.gpu.part_machine import same
-from tests.gpu.part_profile import logged
+from tests.gpu.predict import logged
 from tests.gpu.report import Report, Skip, summary
 
 Q = """

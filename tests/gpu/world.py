@@ -116,8 +116,8 @@ class Run:
 class World:
     """Environment, profiles and processes of all parts. Everything lies under `out`, the models under `scratch`."""
 
-    def __init__(self, out: Path, vllm: str, *, cpu: bool) -> None:
-        self.out, self.vllm, self.cpu = out, vllm, cpu
+    def __init__(self, out: Path, vllm: str, *, cpu: bool, fault: str = "") -> None:
+        self.out, self.vllm, self.cpu, self.fault = out, vllm, cpu, fault
         self.home = out / "home"
         self.models = self.home / "models"
         self.folder = out
@@ -208,7 +208,7 @@ class World:
         command = ["--profile", profile, "--engine", self.vllm, "--detach", "--json", f"--ready-timeout={ready_s:.0f}"]
         done, blocked = self.console(*command, *sets, timeout_s=ready_s + 45.0), ""
         if done.code == BLOCKED:
-            blocked = done.err
+            blocked = done.err[done.err.rfind("error:") :]
             done = self.console(*command, *sets, "--force", timeout_s=ready_s + 45.0)
         new = [folder for folder in self._folders(profile) if folder not in before]
         run = Run(profile, settings, done, new[-1] if new else self.home / "none", blocked=blocked)
