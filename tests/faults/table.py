@@ -1,0 +1,71 @@
+"""The table of a run of faults, as it is printed and as it stands in the README."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.case import FaultCase, FaultResult
+
+__all__ = ["BEGIN", "END", "Row", "heading", "line", "put_into"]
+
+BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
+SEEN_CHARS = 100
+COLUMNS = ("fault", "what was seen", "detected", "recovered", "requests lost", "processes left")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case and what came of it; without a result, `trouble` says why."""
+
+    case: FaultCase
+    result: FaultResult | None
+    trouble: str = ""
+
+
+def heading() -> str:
+    """The two lines above the rows."""
+    return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+
+
+def line(row: Row) -> str:
+    """One row of Markdown."""
+    result = row.result
+    if result is None:
+        cells = [row.case.title, f"**{_short(row.trouble)}**", "–", "–", "–", "–"]
+    else:
+        recovered = "–" if result.recover_s is None else f"{result.recover_s:.1f} s"
+        if row.case.expect == "nothing left":
+            recovered = "ended"
+        cells = [
+            row.case.title,
+            _short(result.seen),
+            "–" if result.detect_s is None else f"{result.detect_s:.1f} s",
+            recovered,
+            "–" if result.requests_lost is None else str(result.requests_lost),
+            str(result.processes_left),
+        ]
+    return f"| {' | '.join(cells)} |"
+
+
+def put_into(path: Path, rows: Sequence[Row], note: str) -> None:
+    """Replace the table between the marks of a file.
+
+    Raises:
+        ValueError: the file has no marks.
+    """
+    text = path.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{path} has no place for the table: {BEGIN} … {END}")
+    table = "\n".join([BEGIN, heading(), *map(line, rows), "", note, END])
+    path.write_text(
+        re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: table, text, flags=re.S), encoding="utf-8"
+    )
+
+
+def _short(text: str) -> str:
+    """One line that no cell breaks at. Process ids differ from run to run and say nothing."""
+    plain = re.sub(r"\s*\(pids? [\d, ]+\)", "", " ".join(text.split())).replace("|", "/")
+    return plain if len(plain) <= SEEN_CHARS else plain[: SEEN_CHARS - 1] + "…"
