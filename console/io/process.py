@@ -37,7 +37,11 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def process_start_s(pid: int) -> float | None:
-    """Start time of a process in seconds since boot; `None` if there is no such process or it is a zombie."""
+    """Start time of a process in seconds since boot; `None` if there is no such process or all of it has ended.
+
+    A killed process looks like a zombie as soon as its first thread is gone, while others still hold its files and GPU
+    memory (seen on an H100: 6 GiB held after all of vLLM looked gone). It counts until its last thread has ended.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except FileNotFoundError:
@@ -46,8 +50,8 @@ def process_start_s(pid: int) -> float | None:
         return _portable_start_s(pid)
     except (OSError, ProcessLookupError):
         return None
-    # man 5 proc: after the name come state (field 3) and, 19 further, starttime (field 22) in clock ticks.
-    if fields[0] in (b"Z", b"X"):
+    # man 5 proc: after the name come state (field 3), num_threads (20) and starttime (22) in clock ticks.
+    if fields[0] == b"X" or (fields[0] == b"Z" and int(fields[17]) <= 1):
         return None
     return int(fields[19]) / _TICKS_PER_S
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from console.io import process
@@ -95,3 +97,28 @@ def test_the_holder_of_a_port_is_named() -> None:
     assert found is not None
     assert found[0] == os.getpid()
     assert process.listener_of(1) is None
+
+
+HEADLESS_THREADS = """
+import ctypes, platform, sys, threading
+threading.Thread(target=sys.stdin.buffer.read).start()
+print("ready", flush=True)
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
+"""
+"""Ends its first thread alone, as the kernel does on the way to ending all; the other waits for the end of stdin."""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="knows no number of the system call")
+def test_a_process_is_not_gone_before_its_last_thread() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HEADLESS_THREADS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        wait_until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
+        assert process.process_start_s(child.pid) is not None
+        assert process.session_members(child.pid) == (child.pid,)
+        child.stdin.close()
+        wait_until(lambda: process.session_members(child.pid) == ())
+        assert process.process_start_s(child.pid) is None
