@@ -237,7 +237,7 @@ class Diagnoser:
 
     def _feed_other(self, number: int, line: LogLine) -> None:
         message = line.message
-        if line.level is None:
+        if line.level is not LogLevel.WARNING:
             for text in _PRECONDITIONS:
                 if text in message:
                     self._seen.add(text)

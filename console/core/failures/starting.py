@@ -122,6 +122,19 @@ STARTING: Final[tuple[Failure, ...]] = (
         "(max_position_embeddings=131072 or model_max_length=None in model's config.json).",
     ),
     Failure(
+        id="world-above-gpus",
+        needles=("is larger than the number of available GPUs",),
+        pattern=re.compile(
+            r"World size \((?P<asked>\d+)\) is larger than the number of available GPUs \((?P<there>\d+)\)"
+        ),
+        stage=Stage.CONFIG,
+        title="The profile needs {asked} GPUs and the server sees {there}",
+        why="Tensor × pipeline parallel size is the number of GPUs of one engine.",
+        remedy="Choose a profile for this machine (`dsv4-console profiles list`), or look at what hides GPUs: "
+        "CUDA_VISIBLE_DEVICES, the container's --gpus, `nvidia-smi -L`.",
+        example="Value error, World size (2) is larger than the number of available GPUs (1) in this node. If this is",
+    ),
+    Failure(
         id="heads-not-divisible",
         needles=("must be divisible by tensor parallel size",),
         pattern=re.compile(
