@@ -85,6 +85,8 @@ class FaultWorld(World):
     def __init__(self, home: Path, data_home: Path) -> None:
         super().__init__(home, data_home)
         self.harmed_s: float | None = None
+        self.begun_s = 0.0
+        """When the case began."""
         self.before: dict[str, Any] = {}
 
     @property
@@ -250,7 +252,7 @@ def run_case(case: FaultCase, world: FaultWorld) -> FaultResult:
         AssertionError: the end is not the one that the case expects; the message says what was seen.
     """
     world.before = world.info()
-    world.harmed_s = None
+    world.harmed_s, world.begun_s = None, time.time()
     with world.load() if case.loaded else contextlib.nullcontext() as load:
         case.inject(world)
         if world.harmed_s is None:

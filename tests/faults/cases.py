@@ -141,16 +141,24 @@ def during_start(world: FaultWorld) -> None:
     world.signal(KILL, "supervisor")
 
 
+def until_stopping(world: FaultWorld) -> None:
+    """Return in the moment in which the stop begins: an idle server may need no longer than a tenth of a second."""
+    deadline_s = time.monotonic() + 60.0
+    while not any("→ stopping" in event for event in world.events(world.begun_s)):
+        assert time.monotonic() < deadline_s, "the stop did not begin"
+        time.sleep(0.002)
+
+
 def during_stop(world: FaultWorld) -> None:
     child = world.spawn(["stop"])
-    wait_for("stopping", lambda: world.state() == "stopping", 30.0)
+    until_stopping(world)
     world.signal(KILL, "supervisor")
     child.communicate(timeout=90.0)
 
 
 def during_restart(world: FaultWorld) -> None:
     child = world.spawn(["restart"])
-    wait_for("stopping", lambda: world.state() == "stopping", 30.0)
+    until_stopping(world)
     world.signal(KILL, "supervisor")
     child.communicate(timeout=300.0)
 
