@@ -119,6 +119,12 @@ def test_row_is_found_in_a_log(row: Failure) -> None:
         ("cpu/two-workers-one-killed.log", 0, "worker-killed", "(EngineCore", None),
         ("h100/fail-dtype-fp8.log", 2, "argument-choice", "main.py serve: error", ("serve.dtype", "fp8", None)),
         ("h100/fail-model-path.log", 1, "model-id-invalid", "(APIServer", None),
+        ("h100/fail-world-size.log", 1, "world-above-gpus", "(APIServer", None),
+        ("h100/fail-context-above-memory.log", 1, "context-above-memory", "(EngineCore",
+         ("serve.max_model_len", 131072, 32768)),
+        ("h100/fail-weights-too-large.log", 1, "weights-out-of-memory", "(EngineCore", None),
+        ("h100/fail-memory-taken.log", 1, "memory-taken", "(EngineCore", None),
+        ("h100/engine-killed.log", 0, "output-handler", "(APIServer", None),
     ],
 )  # fmt: skip
 def test_recorded_failures(name: str, exit_code: int, cause: str, begins: str, change: tuple[Any, ...] | None) -> None:
@@ -135,11 +141,25 @@ def test_recorded_failures(name: str, exit_code: int, cause: str, begins: str, c
 
 
 @pytest.mark.parametrize(
-    "name", ["cpu/startup-ready-stop.log", "cpu/healthy-two-workers.log", "h100/startup-until-graphs.log"]
+    "name",
+    [
+        "cpu/startup-ready-stop.log",
+        "cpu/healthy-two-workers.log",
+        "h100/startup-until-graphs.log",
+        "h100/startup-ready.log",
+    ],
 )
 def test_a_healthy_log_has_no_diagnosis(name: str) -> None:
     assert diagnose(recorded(name)) is None
     assert diagnose(recorded(name), 0) is None
+
+
+def test_an_unknown_failure_shows_its_block_to_the_end() -> None:
+    diagnosis = diagnose(recorded("h100/fail-v4-dummy-weights.log"), 1)
+    assert diagnosis is not None
+    assert diagnosis.cause is None
+    assert diagnosis.title == "EngineCore: AssertionError"
+    assert "assert self.hc_attn_fn_broadcast is not None" in diagnosis.text
 
 
 def test_every_recording_is_tested() -> None:
