@@ -49,7 +49,9 @@ def test_row(row: Failure) -> None:
     first = next(
         other
         for other in FAILURES
-        if any(needle in message for needle in other.needles) and other.pattern.search(message)
+        if (other is row or not other.after)
+        and any(needle in message for needle in other.needles)
+        and other.pattern.search(message)
     )
     assert first is row
     for text in (row.title, row.why):

@@ -158,8 +158,8 @@ SERVING: Final[tuple[Failure, ...]] = (
         stage=Stage.LOAD,
         title="The weights do not fit into GPU memory",
         why="It ran out while the model was being made, before any KV cache.",
-        remedy="Use more GPUs (serve.tensor_parallel_size, expert parallel for the experts), GPUs with more memory, or a "
-        "checkpoint of lower precision. No other setting makes room for weights.",
+        remedy="Use more GPUs (serve.tensor_parallel_size, expert parallel for the experts), GPUs with more memory, "
+        "or a checkpoint of lower precision. No other setting makes room for weights.",
         after="in load_model",
         example="torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 160.00 MiB. GPU 0 has a total capacity",
     ),
