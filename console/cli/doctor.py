@@ -15,7 +15,7 @@ from console.core.errors import ExitCode, UsageError
 from console.core.preflight import Check, Preflight, Verdict, VllmProcess
 from console.core.preflight.report import MARKS
 from console.core.units import bytes_text, elapsed_text, latency_text
-from console.io.preflight import Ended, end_orphans
+from console.io.preflight import Ended, end_orphans, find_vllm
 
 __all__ = ["check_lines", "doctor"]
 
@@ -44,7 +44,7 @@ def doctor(arguments: argparse.Namespace, output: Output) -> int:
         output.data(line)
     ended: tuple[Ended, ...] = ()
     if arguments.end_orphans is not None:
-        ended = _end(_chosen(report.orphans, arguments.end_orphans), output, sure=arguments.sure)
+        ended = _end(_chosen(_orphans(report), arguments.end_orphans), output, sure=arguments.sure)
         if ended:
             report = tasks.run(check())
     output.document(
@@ -114,6 +114,12 @@ def _summary(report: Preflight) -> str:
     about = f"{report.profile_name} on this machine" if report.profile_name else "this machine"
     found = ", ".join(parts) or "nothing is wrong"
     return f"{about}: {found}; {len(report.checks)} checks in {latency_text(report.elapsed_s)}"
+
+
+def _orphans(report: Preflight) -> Sequence[VllmProcess]:
+    """Orphans as they are now. Looked up again, because the probe of a busy machine may not have answered in time."""
+    known = {each.pid: each for each in report.orphans}
+    return [known.get(each.pid, each) for each in find_vllm() if each.orphan]
 
 
 def _chosen(orphans: Sequence[VllmProcess], pids: Sequence[int]) -> Sequence[VllmProcess]:

@@ -38,7 +38,7 @@ def orphan(world: FakeWorld) -> Iterator[psutil.Process]:
     assert creator.stdout is not None
     with creator:
         engine = psutil.Process(int(creator.stdout.readline()))
-        wait_for("its title", lambda: engine.cmdline()[0] == "VLLM::EngineCore")
+        wait_for("its title", lambda: engine.cmdline()[:1] == ["VLLM::EngineCore"])
         creator.kill()
     yield engine
     with suppress(psutil.Error):
