@@ -158,7 +158,7 @@ def table_lines(rows: tuple[TradeRow, ...]) -> list[str]:
     for context in dict.fromkeys(row.context for row in rows):
         lines.append(f"{context:>10,}" + "".join(f"  {_cells(by_place[context, name])}" for name in KV_TYPES))
     if windows:
-        lines.append("  a … b: as vLLM counts, each request with full steps in flight … while all decode")
+        lines.append("  a … b: as vLLM counts, with full steps in flight for each … while all decode")
     if any(row.max_concurrency is not None and row.max_concurrency < 1 for row in rows):
         lines.append("  below 1: vLLM does not start with a context of this length")
     for reason in dict.fromkeys(row.reason for row in rows if row.reason):

@@ -146,6 +146,8 @@ def fit_lines(fit: FitSummary) -> list[str]:
     lines = [f"fit        {fit.verdict}  {known}".rstrip()]
     if fit.kv_tokens is not None:
         lines.append(f"           room for {fit.kv_tokens:,} tokens in the KV cache")
+    if fit.measured:
+        lines.append(f"           {fit.measured}")
     return lines + [f"           {line}" for line in fit.basis]
 
 

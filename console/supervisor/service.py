@@ -32,6 +32,7 @@ from console.supervisor.door import Door
 from console.supervisor.engine import EngineProcess
 from console.supervisor.logwatch import LogWatch
 from console.supervisor.records import Records
+from console.supervisor.remember import remember
 from console.supervisor.sampler import Sampler
 
 __all__ = ["Supervisor"]
@@ -186,6 +187,10 @@ class Supervisor:
                 self._records.info, state=str(status.state), reason=status.reason, diagnosis=status.diagnosis
             )
         )
+        if status.state is ServerState.READY and before in {ServerState.STARTING, ServerState.LOADING}:
+            gpus = self._sampler.latest()[0]
+            if why := remember(self._records.info, self._spec.profile, status, self._log, gpus):
+                self._note(why, Level.WARN)
         self._wake.set()
 
     def _carry_out(self, effect: Effect) -> None:
