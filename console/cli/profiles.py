@@ -38,7 +38,7 @@ def list_profiles(_arguments: argparse.Namespace, output: Output) -> int:
                 entry.name + ("*" if entry.origin != "shipped" else ""),
                 hardware_text(profile.hardware),
                 profile.model.precision,
-                str(profile.profile.evidence),
+                "measured" if entry.fit.measured else str(profile.profile.evidence),
                 entry.suitability.text,
             )
         )

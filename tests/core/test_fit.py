@@ -279,6 +279,12 @@ def test_a_fixed_number_of_blocks_counts_instead_of_memory() -> None:
     assert summary.kv_tokens == 2048 * 64
 
 
+def test_a_fixed_amount_of_cache_counts_instead_of_what_is_left() -> None:
+    fixed = fit(shipped("4xh200-fp8-v4-flash", serve__extra={"kv-cache-memory-bytes": 20 * GIB}))
+    assert fixed.kv_gib_per_gpu == 20
+    assert fixed.verdict == "tight"
+
+
 def test_cpu_smoke_is_judged_by_host_memory() -> None:
     profile = shipped("cpu-smoke")
     assert profile.engine.kind is EngineKind.CPU

@@ -176,7 +176,11 @@ def budget(
     elif parallel.tp > known.max_tp:
         basis.append(f"tensor parallel size {parallel.tp} is more than the {known.max_tp} that this model divides into")
     kv = None if total is None or weights is None else total * utilization - weights - kept
-    if kv is not None and total is not None:
+    fixed = serve.extra.get("kv_cache_memory_bytes", serve.extra.get("kv-cache-memory-bytes"))
+    if isinstance(fixed, int) and not isinstance(fixed, bool):
+        kv = fixed / GIB
+        basis.append(f"KV cache: {kv:.1f} GiB per GPU (kv_cache_memory_bytes)")
+    elif kv is not None and total is not None:
         basis.append(
             f"KV cache: {total:.1f} × {utilization:g} − {weights:.1f} − {kept:.1f} = {kv:.1f} GiB per GPU (derived)"
         )

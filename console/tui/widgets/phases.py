@@ -61,6 +61,8 @@ def phase_lines(status: ServerStatus, now: float, width: int, expected: Sequence
             if share is not None:
                 bar = max(min(width - 54, 30), 4)
                 spans += [*meter(share, bar), (f" {about + fmt.percent(share * 100):>4}  ", "text")]
+            if elapsed is not None and phase in usual:
+                spans.append((f"~{fmt.duration(max(usual[phase] - elapsed, 0.0))} left  ", "muted"))
             spans.append((status.phase_detail, "muted"))
             out.append(line(*spans))
         elif phase in done:
@@ -72,6 +74,13 @@ def phase_lines(status: ServerStatus, now: float, width: int, expected: Sequence
             out.append(line(("· ", "faint"), (words, "muted"), (f"{about:>7}", "faint")))
         else:
             out.append(line(("· ", "faint"), (words, "muted")))
+    if left is not None and started is not None:
+        elapsed = now - started
+        share = elapsed / (elapsed + left) if elapsed + left > 0 else 0.0
+        words = f"{'ready':<23}"
+        bar = max(min(width - 54, 30), 4)
+        percent = f" {'~' + fmt.percent(share * 100):>4}"
+        out.append(line(("▸ ", "accent"), (words, "strong"), (" " * 9, "text"), *meter(share, bar), (percent, "text")))
     return out
 
 
