@@ -37,8 +37,8 @@ TWO_BATCHES_SINCE = "0.26"
 """From here on tokens of two steps count as in flight (asynchronous scheduling; `max_concurrent_batches`, 0.32)."""
 DRAFT_LAYERS = {"mtp": 1, "dspark": 3}
 """Draft layers that are loaded, by speculative method (deepseek_v4/nvidia/mtp.py, dspark.py)."""
-BLOCKS = {EngineKind.CUDA: 16, EngineKind.CPU: 128}
-MLA_BLOCKS = {EngineKind.CUDA: 64, EngineKind.CPU: 16}
+BLOCK, MLA_BLOCK = 16, 64
+CPU_BLOCK, CPU_MLA_BLOCK = 128, 16
 """vLLM's own `--block-size`, where the profile sets none (platforms/cpu.py, FlashMLA)."""
 V4_ONLY_FP8 = "n/a: V4's cache is fp8_ds_mla; vLLM takes no other type on these GPUs"
 """`_resolve_dsv4_kv_cache_dtype` in vLLM 0.32 (deepseek_v4/attention.py)."""
@@ -111,6 +111,7 @@ def _caches(architecture: Architecture, settings: CacheSettings) -> tuple[CacheL
     shape, layers = architecture.shape, architecture.layers
     fp8 = settings.kv_dtype.startswith("fp8")
     element = 1 if fp8 else 2
+    cpu = settings.kind is EngineKind.CPU
     if isinstance(shape, Gqa):
         return gqa_pages(
             layers=layers,
@@ -118,7 +119,7 @@ def _caches(architecture: Architecture, settings: CacheSettings) -> tuple[CacheL
             head_dim=shape.head_dim,
             tensor_parallel=settings.parallel.tp,
             element_bytes=element,
-            block=settings.block or BLOCKS[settings.kind],
+            block=settings.block or (CPU_BLOCK if cpu else BLOCK),
             full_every=shape.full_every,
             chunk=shape.chunk,
         )
@@ -127,15 +128,14 @@ def _caches(architecture: Architecture, settings: CacheSettings) -> tuple[CacheL
         return mla_pages(
             layers=layers + settings.drafts,
             entry_bytes=entry,
-            block=MLA_BLOCKS[settings.kind]
-            if settings.kind is EngineKind.CPU
-            else settings.block or MLA_BLOCKS[settings.kind],
+            # The CPU's MLA kernel has one block size, whatever is asked for.
+            block=CPU_MLA_BLOCK if cpu else settings.block or MLA_BLOCK,
             indexer_bytes=INDEXER_FP8_BYTES if shape.indexer else 0,
         )
     if not fp8 and settings.kv_dtype != "auto":
         raise NoPlan(V4_ONLY_FP8)
     layout = V4Layout(indexer_bytes=INDEXER_MXFP4_BYTES if settings.mxfp4_indexer else INDEXER_FP8_BYTES)
-    block = V4_BLOCK if settings.kind is EngineKind.CPU else settings.block or V4_BLOCK
+    block = V4_BLOCK if cpu else settings.block or V4_BLOCK
     if isinstance(shape, V4):
         return v4_pages(
             shape.ratios,

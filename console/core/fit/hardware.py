@@ -23,23 +23,23 @@ GPU_MEMORY_GIB: dict[str, float] = {
     "H100": 79.18,
     "H200": 143_771 / 1024 * CUDA_SHARE,
     "H20": 95.0,
-    "GH200": 94.5,
+    "GH200": 96e9 / GIB,
     "A100": 80e9 / GIB,
     "A800": 80e9 / GIB,
     "H800": 79.18,
-    "B200": 180e9 / GIB,
+    "B200": 178.35,
     "B300": 268e9 / GIB,
     "GB200": 192e9 / GIB,
     "GB300": 288e9 / GIB,
     "RTX PRO 6000": 96e9 / GIB,
-    "MI300X": 192e9 / GIB,
+    "MI300X": 206_141_652_992 / GIB,
     "MI325X": 256e9 / GIB,
     "MI355X": 288e9 / GIB,
 }
-"""Memory as CUDA reports it, GiB. H100: measured (80 GB HBM3 card; H800 is the same card). H200: 143,771 MiB
-by the driver
-(vllm-project/recipes#381). H20, GH200: as reports give them (vllm-project/vllm
-#51041, #44376). The rest: gigabytes of data sheets and of vLLM's recipes taken as 10⁹ bytes."""
+"""Memory as CUDA reports it, GiB. H100: measured (80 GB HBM3 card; H800 is the same card). H200: 143,771 MiB by the
+driver (vllm-project/recipes#381). H20: vllm-project/vllm#51041. B200: pytorch/ao#4002. MI300X:
+ROCm/legacy-rocm-build#4750. The rest: gigabytes of data sheets and of vLLM's recipes taken as 10⁹ bytes, which errs to
+the safe side."""
 UTILIZATION_DEFAULT = 0.92
 """vLLM's own `--gpu-memory-utilization` since 0.20."""
 

@@ -49,6 +49,7 @@ def phase_lines(status: ServerStatus, now: float, width: int, expected: Sequence
     note.append((_deadline(status, now), "muted"))
     out = [rule("Starting", width, line(*note))]
     current = PHASES.index(status.phase) if status.phase is not None else -1
+    bar = max(min(width - (66 if usual else 54), 30), 4)
     for i, phase in enumerate(PHASES):
         words = f"{PHASE_WORDS[phase]:<23}"
         if phase is status.phase:
@@ -59,7 +60,6 @@ def phase_lines(status: ServerStatus, now: float, width: int, expected: Sequence
                 # At most 99 %: it is over when the log says so.
                 share, about = min(elapsed / usual[phase], 0.99), "~"
             if share is not None:
-                bar = max(min(width - 54, 30), 4)
                 spans += [*meter(share, bar), (f" {about + fmt.percent(share * 100):>4}  ", "text")]
             if elapsed is not None and phase in usual:
                 spans.append((f"~{fmt.duration(max(usual[phase] - elapsed, 0.0))} left  ", "muted"))
@@ -78,7 +78,6 @@ def phase_lines(status: ServerStatus, now: float, width: int, expected: Sequence
         elapsed = now - started
         share = elapsed / (elapsed + left) if elapsed + left > 0 else 0.0
         words = f"{'ready':<23}"
-        bar = max(min(width - 54, 30), 4)
         percent = f" {'~' + fmt.percent(share * 100):>4}"
         out.append(line(("▸ ", "accent"), (words, "strong"), (" " * 9, "text"), *meter(share, bar), (percent, "text")))
     return out
