@@ -16,7 +16,7 @@ from console.core.errors import ExitCode, UsageError
 from console.core.fit import GIB, GPU_MEMORY_GIB, Architecture, fit
 from console.core.fit.config import NotKnown, architecture_from_config, parts_from_tensors
 from console.core.fit.tradeoff import KV_TYPES, TradeRow, trade_table
-from console.core.profile import HardwareSection, ModelSection, Profile, ProfileSection, ServeSection
+from console.core.profile import EngineKind, HardwareSection, ModelSection, Profile, ProfileSection, ServeSection
 from console.core.suitability import same_gpu
 from console.io.checkpoint import read_checkpoint
 
@@ -102,9 +102,11 @@ def spread(profile: Profile, gpu: str | None, count: int | None) -> Profile:
     """The profile on other hardware: tensor parallelism takes up the change, or data parallelism if it has no TP.
 
     Raises:
-        UsageError: the GPU is not known, or the count does not divide.
+        UsageError: the GPU is not known, the count does not divide, or the profile is for the CPU build.
     """
     hardware, serve = profile.hardware, profile.serve
+    if profile.engine.kind is EngineKind.CPU and (gpu or count):
+        raise UsageError("This profile runs on the CPU", "--gpu and --count are for GPUs", "Choose another profile.")
     if gpu is not None:
         known = next((name for name in GPU_MEMORY_GIB if same_gpu(name, gpu)), None)
         if known is None:

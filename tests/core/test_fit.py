@@ -260,6 +260,11 @@ def test_engram_wants_host_memory() -> None:
     enough = fit(profile, host_memory_gib=500)
     assert enough.verdict == "fits"
     assert enough.host_gib == pytest.approx(189.13)
+    for config in ({"cpu_offload": False}, '{"cpu_offload": false}'):
+        there = fit(apply_overrides(profile, {"serve.extra": {"engram_config": config}}), host_memory_gib=100)
+        assert there.host_gib is None
+        # The facts say 64 GB of 80 GB per GPU.
+        assert (there.weights_gib_per_gpu or 0) * GIB / 1e9 == pytest.approx(64, abs=1)
     two = apply_overrides(profile, {"serve.data_parallel_size": 2, "serve.tensor_parallel_size": 4})
     assert any("/dev/shm" in line for line in fit(two).basis)
     assert not any("/dev/shm" in line for line in enough.basis)

@@ -105,6 +105,7 @@ def test_a_directory_without_weights_or_of_another_kind_is_unknown(tmp_path: Pat
     [
         (["cpu-smok"], "Nearest: cpu-smoke"),
         (["4xh200-fp8-v4-flash", "--gpu", "Z9"], "Known: H100, H200"),
+        (["cpu-smoke", "--gpu", "H200"], "runs on the CPU"),
         (["4xh200-fp8-v4-flash", "--count", "0"], "from 1"),
         (["4xh200-fp8-v4-flash", "--context", "many"], "128k"),
         (["8xh100-native-v4-flash", "--count", "3"], "data parallel size 2"),

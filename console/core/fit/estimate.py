@@ -12,7 +12,8 @@ is answered with unknown and the reason. Every figure carries its derivation in 
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -162,7 +163,11 @@ def budget(
         basis.append(f"weights: {profile.model.weights_gb:g} GB, unknown per GPU")
     else:
         divided = divide(
-            known, profile.model.weights_gb * 1e9, parallel, speculates=serve.speculative_config is not None
+            known,
+            profile.model.weights_gb * 1e9,
+            parallel,
+            speculates=serve.speculative_config is not None,
+            tables_on_host=_tables_on_host(serve.extra),
         )
         weights, host = divided.gib_per_gpu, divided.host_gib
         basis += divided.basis
@@ -195,6 +200,14 @@ def budget(
         step_tokens=step,
         basis=tuple(basis),
     )
+
+
+def _tables_on_host(extra: Mapping[str, Any]) -> bool:
+    """`--engram-config '{"cpu_offload": false}'` puts the tables on the GPUs."""
+    given = extra.get("engram_config", extra.get("engram-config"))
+    if isinstance(given, str):
+        return '"cpu_offload":false' not in given.replace(" ", "")
+    return not isinstance(given, Mapping) or given.get("cpu_offload", True) is not False
 
 
 def _cpu_budget(profile: Profile, host_memory_gib: float | None, architecture: Architecture | None) -> Budget:

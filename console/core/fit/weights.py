@@ -45,14 +45,25 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     basis: tuple[str, ...]
 
 
-def divide(architecture: Architecture, size_bytes: float, parallel: Parallel, *, speculates: bool) -> Weights:
+def divide(
+    architecture: Architecture,
+    size_bytes: float,
+    parallel: Parallel,
+    *,
+    speculates: bool,
+    tables_on_host: bool = True,
+) -> Weights:
     """Spread a checkpoint of `size_bytes` over GPUs.
 
     Args:
         size_bytes: on disk, draft layers and tables for the host included.
+        tables_on_host: Engram's tables are in host memory, as vLLM has them unless told otherwise.
         speculates: draft layers are read; without speculation vLLM leaves those of a native checkpoint on disk.
     """
     parts, basis = _in_precision(architecture.parts, size_bytes)
+    if parts.host and not tables_on_host:
+        parts = msgspec.structs.replace(parts, sharded=parts.sharded + parts.host, host=0.0)
+        basis.append("weights: Engram tables are on the GPUs (engram_config), counted as divided by TP")
     unread, line = _drafts(parts, size_bytes, speculates)
     rest = size_bytes - unread - parts.host
     if not architecture.moe:
