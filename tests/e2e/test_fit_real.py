@@ -11,10 +11,12 @@ import pytest
 from console.core.fit import GIB
 from console.core.fit.caches import CacheSettings, make_plan
 from console.core.fit.config import architecture_from_config
+from console.core.logparse import parse_line
+from console.core.phases import PhaseTracker
 from console.core.profile import EngineKind
 from console.io.checkpoint import read_checkpoint
 from console.io.tinymodel import make_model
-from tests.e2e.world import READY_TIMEOUT_S, World, wait_for
+from tests.e2e.world import READY_TIMEOUT_S, Headless, World, wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
@@ -27,13 +29,12 @@ SHAPES = {
 }
 
 
-def facts(world: World) -> Callable[[], Any]:
+def facts(world: World, headless: Headless) -> Callable[[], Any]:
     """Tokens and concurrency as the log has them."""
 
     def check() -> Any:
-        from console.core.logparse import parse_line
-        from console.core.phases import PhaseTracker
-
+        if headless.child.poll() is not None:
+            raise AssertionError(f"it ended before it had a KV cache:\n{headless.said}")
         for log in world.runs.glob("*/server.log"):
             tracker = PhaseTracker()
             for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -56,7 +57,7 @@ def test_the_prediction_is_what_the_engine_prints(shape: str, world: World, tmp_
     headless = world.headless(
         f"model.id={folder}", "model.architecture=", f"serve.max_model_len={CONTEXT}", *SHAPES[shape]
     )
-    printed = wait_for("the size of the KV cache", facts(world), READY_TIMEOUT_S)
+    printed = wait_for("the size of the KV cache", facts(world, headless), READY_TIMEOUT_S)
     assert printed.kv_cache_tokens == plan.tokens(GIB, CONTEXT)
     assert printed.max_concurrency == pytest.approx(plan.concurrency(GIB, CONTEXT), abs=0.005)
     headless.interrupt()
