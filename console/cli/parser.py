@@ -153,6 +153,13 @@ def _profiles(commands: argparse._SubParsersAction[_Parser], common: _Parser) ->
     verb.add_argument("name", metavar="NAME")
     verb.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="show_overrides")
     verb.set_defaults(function="profiles.show")
+    verb = verbs.add_parser("fit", parents=[common], help="memory per GPU, and how many requests of which length")
+    verb.add_argument("name", metavar="NAME_OR_DIR", help="a profile, or a directory with a model's config.json")
+    verb.add_argument("--gpu", metavar="MODEL", help="another GPU than the profile's, e.g. H200")
+    verb.add_argument("--count", metavar="N", type=_count, help="so many GPUs")
+    verb.add_argument("--context", metavar="TOKENS", type=_tokens, help="length of a request; 128k is 131072")
+    verb.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="show_overrides")
+    verb.set_defaults(function="fit.fit_profile")
     verb = verbs.add_parser("check", parents=[common], help="read profiles strictly; all mistakes at once")
     verb.add_argument("paths", metavar="FILE_OR_NAME", nargs="*", help="default: all shipped and own profiles")
     verb.set_defaults(function="profiles.check")
@@ -292,6 +299,14 @@ def _seconds(text: str) -> float:
 
 def _count(text: str) -> int:
     return int(_number(text, int, 1, 10**9, "a whole number from 1"))
+
+
+def _tokens(text: str) -> int:
+    scale = {"k": 1024, "m": 1024**2}.get(text[-1:].lower(), 1)
+    return int(
+        _number(text[:-1] if scale > 1 else text, float, 1 / scale, 2**30 / scale, "tokens, like 131072, 128k, 1M")
+        * scale
+    )
 
 
 def _temperature(text: str) -> float:

@@ -38,7 +38,7 @@ def list_profiles(_arguments: argparse.Namespace, output: Output) -> int:
                 entry.name + ("*" if entry.origin != "shipped" else ""),
                 hardware_text(profile.hardware),
                 profile.model.precision,
-                str(profile.profile.evidence),
+                "measured" if entry.fit.measured else str(profile.profile.evidence),
                 entry.suitability.text,
             )
         )
@@ -146,6 +146,8 @@ def fit_lines(fit: FitSummary) -> list[str]:
     lines = [f"fit        {fit.verdict}  {known}".rstrip()]
     if fit.kv_tokens is not None:
         lines.append(f"           room for {fit.kv_tokens:,} tokens in the KV cache")
+    if fit.measured:
+        lines.append(f"           {fit.measured}")
     return lines + [f"           {line}" for line in fit.basis]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
 from console.client import preflight
@@ -26,12 +27,13 @@ from console.core import versions
 from console.core.command import GENERATED, build_command, shell_line
 from console.core.errors import EngineError, HardwareError, NotRunningError
 from console.core.fit import fit
+from console.core.ledger import LedgerEntry, expectation, gpu_name, ledger_key, measured_text, newest_match
 from console.core.models import GpuReading, ProfileChange, RunInfo
 from console.core.overrides import apply_changes, apply_overrides
 from console.core.profile import Profile
 from console.core.suitability import order_key, suit
 from console.core.text import redact
-from console.io import engines, paths, profiles, runs
+from console.io import engines, ledger, paths, profiles, runs
 from console.io.config import read_configuration
 from console.io.engines import Engine
 from console.io.gpu.nvml import NvmlBackend
@@ -65,7 +67,8 @@ class LocalBackend:
         """Profiles, best suited first, and those that could not be read."""
         machine = await self.machine()
         catalogue = await asyncio.to_thread(profiles.discover)
-        entries = [_entry(stored, stored.profile, machine) for stored in catalogue.profiles]
+        known = await asyncio.to_thread(ledger.entries)
+        entries = [_entry(stored, stored.profile, machine, known) for stored in catalogue.profiles]
         entries.sort(key=lambda entry: order_key(entry.name, entry.profile, entry.suitability))
         problems = tuple(
             ProfileProblem(name=broken.name, path=broken.path, errors=broken.errors) for broken in catalogue.problems
@@ -76,7 +79,7 @@ class LocalBackend:
         """One profile as the picker shows it, with `profile` (overrides applied) in place of what its file says."""
         machine = await self.machine()
         stored = await asyncio.to_thread(profiles.load, name)
-        return _entry(stored, profile, machine)
+        return _entry(stored, profile, machine, await asyncio.to_thread(ledger.entries))
 
     async def plan(self, name: str, overrides: Mapping[str, Any] | None = None) -> LaunchPlan:
         """What a launch would do. Raises ProfileError, EngineError or StateError."""
@@ -108,7 +111,10 @@ class LocalBackend:
         """Start a supervisor for this plan and attach to it."""
         engine = await asyncio.to_thread(self._engine, plan.profile)
         await asyncio.to_thread(check_port, plan.profile)
-        run = await asyncio.to_thread(prepare_run, plan.profile_name, plan.profile, engine)
+        gpus = (await self.machine()).gpus
+        key = ledger_key(plan.profile, engine.version, gpu_name(plan.profile, gpus))
+        expected = expectation(await asyncio.to_thread(ledger.read, key))
+        run = await asyncio.to_thread(prepare_run, plan.profile_name, plan.profile, engine, expected)
         return await start_supervisor(run)
 
     async def recover(self) -> tuple[str, ...]:
@@ -206,19 +212,25 @@ def _look_at_machine() -> MachineInfo:
     )
 
 
-def _entry(stored: StoredProfile, profile: Profile, machine: MachineInfo) -> ProfileEntry:
+def _entry(
+    stored: StoredProfile, profile: Profile, machine: MachineInfo, known: tuple[LedgerEntry, ...]
+) -> ProfileEntry:
     memory = [gpu.memory_total_bytes for gpu in machine.gpus or () if gpu.memory_total_bytes]
+    summary = fit(
+        profile,
+        gpu_memory_gib=min(memory) / GIB if memory else None,
+        host_memory_gib=machine.memory_total_bytes / GIB,
+    )
+    before = newest_match(known, ledger_key(profile, "", gpu_name(profile, machine.gpus)), any_engine=True)
+    if before is not None:
+        summary = msgspec.structs.replace(summary, measured=measured_text(before, summary))
     return ProfileEntry(
         name=stored.name,
         path=stored.path,
         origin=str(stored.origin),
         profile=profile,
         suitability=suit(profile, machine.gpus),
-        fit=fit(
-            profile,
-            gpu_memory_gib=min(memory) / GIB if memory else None,
-            host_memory_gib=machine.memory_total_bytes / GIB,
-        ),
+        fit=summary,
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from console.client.session import SocketSession, connect
 from console.core.command import build_command, served_name
 from console.core.errors import HardwareError, NotRunningError, StateError
+from console.core.ledger import Expectation
 from console.core.lifecycle import Timing
 from console.core.models import RunInfo
 from console.core.profile import Profile
@@ -83,8 +84,11 @@ def _next_free(host: str, port: int) -> int:
     return port + 1 if port < 65_535 else 8000
 
 
-def prepare_run(name: str, profile: Profile, engine: Engine) -> RunDir:
+def prepare_run(name: str, profile: Profile, engine: Engine, expected: Expectation | None = None) -> RunDir:
     """Write a run directory that a supervisor can start from.
+
+    Args:
+        expected: how long earlier starts like this one took.
 
     Raises:
         StateError: the state directory is not writable.
@@ -129,6 +133,8 @@ def prepare_run(name: str, profile: Profile, engine: Engine) -> RunDir:
         usd_per_hour=profile.cost.usd_per_hour,
         max_num_seqs=profile.serve.max_num_seqs,
         max_model_len=limit if isinstance(limit, int) else None,
+        expected=expected.phases if expected else (),
+        expected_ready_s=expected.ready_s if expected else None,
     )
     try:
         if (pruned := pruned_event(prune_runs(read_configuration()))) is not None:

@@ -347,6 +347,10 @@ class RunInfo(Data, frozen=True, kw_only=True):
     reason: str = ""
     diagnosis: Diagnosis | None = None
     """Why it failed, if it did."""
+    expected: tuple[PhaseTime, ...] = ()
+    """How long each phase took in earlier starts like this one, here; empty if there were none."""
+    expected_ready_s: float | None = None
+    """Seconds to ready in those."""
 
 
 class ChatMessage(Data, frozen=True, kw_only=True):

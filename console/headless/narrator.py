@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from console.core.ledger import time_left_s
 from console.core.models import (
     Diagnosis,
     EngineReading,
@@ -94,7 +95,9 @@ class Narrator:
         run = self._run
         self._say(f"run {run.id}: {run.model} by {run.engine_name} (vLLM {run.engine_version}) at {run.url}")
         self._say(f"log {self._log_path}")
-        self._send("run", run=run.id, url=run.url, log=self._log_path)
+        if run.expected_ready_s is not None:
+            self._say(f"ready after about {elapsed_text(run.expected_ready_s)}, as measured here before")
+        self._send("run", run=run.id, url=run.url, log=self._log_path, expected_ready_s=run.expected_ready_s)
 
     def event(self, event: EventRecord) -> None:
         """Pass on what happened; people read most of it from the states."""
@@ -211,12 +214,15 @@ class Narrator:
         share = f" {ratio_text(status.progress)}" if status.progress is not None and status.progress < 1 else ""
         detail = f": {status.phase_detail}" if status.phase_detail else ""
         still = f" (for {elapsed_text(now - self._phase_since_s)})" if pause_s >= STILL_S else ""
+        left_s = time_left_s(self._run.expected, status, self._wall())
+        left = f", about {elapsed_text(left_s)} left" if left_s is not None else ""
         self._tell(
-            f"{status.phase}{share}{detail}{still}",
+            f"{status.phase}{share}{detail}{still}{left}",
             "phase",
             phase=str(status.phase),
             detail=status.phase_detail,
             progress=status.progress,
+            left_s=left_s,
         )
 
     def _draining(self, status: ServerStatus) -> None:

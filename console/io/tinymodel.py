@@ -17,6 +17,7 @@ from typing import Any
 
 from console.core.errors import StateError, UsageError
 from console.io import paths
+from console.io.tinyshapes import SHAPES
 
 __all__ = ["GENERATED", "SHAPES", "make_model", "resolve_model"]
 
@@ -61,29 +62,6 @@ WORDS = (
     "develop ocean warm free"
 )
 """The 410 commonest words of school English, roughly: each is one token, with the space before it."""
-
-LLAMA: dict[str, Any] = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
-    "hidden_act": "silu",
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10_000.0,
-    "max_position_embeddings": 131_072,
-    "tie_word_embeddings": False,
-    "attention_bias": False,
-    "mlp_bias": False,
-    "initializer_range": 0.02,
-    "use_cache": True,
-}
-
-SHAPES: dict[str, dict[str, Any]] = {"tiny-llama": LLAMA}
-"""Model configurations by name, without what the tokenizer decides."""
 
 
 def resolve_model(model_id: str) -> str:

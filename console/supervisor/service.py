@@ -41,6 +41,7 @@ from console.supervisor.hangwatch import HangWatch
 from console.supervisor.logwatch import LogWatch
 from console.supervisor.memorywait import FREE_TIMEOUT_S, held_memory, memory_before
 from console.supervisor.records import Records
+from console.supervisor.remember import remember
 from console.supervisor.sampler import Sampler
 from console.supervisor.takeover import find_server
 
@@ -272,7 +273,15 @@ class Supervisor:
         text = f"{before} → {status.state}" + (f": {status.reason}" if status.reason else "")
         self._event("state", text, _LEVELS.get(status.state, Level.INFO))
         self._write_state()
+        if status.state is ServerState.READY and before in {ServerState.STARTING, ServerState.LOADING}:
+            self._remember()
         self._wake.set()
+
+    def _remember(self) -> None:
+        """Keep what this start has measured, for the next one."""
+        gpus = self._sampler.latest()[0]
+        if why := remember(self._records.info, self._spec.profile, self._machine.status, self._log, gpus):
+            self._note(why, Level.WARN)
 
     def _write_state(self) -> None:
         status = self._machine.status

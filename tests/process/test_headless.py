@@ -19,6 +19,7 @@ from console.core.models import (
     HintState,
     Percentiles,
     Phase,
+    PhaseTime,
     ProfileChange,
     RunInfo,
     ServerState,
@@ -38,12 +39,12 @@ QUIET_S = 600.0
 class Stage:
     """A narrator with a clock, and what it said."""
 
-    def __init__(self, interval_s: float = 10.0) -> None:
+    def __init__(self, interval_s: float = 10.0, run: RunInfo = RUN) -> None:
         self.now_s = 100.0
         self.said: list[str] = []
         self.sent: list[dict[str, Any]] = []
         self.narrator = Narrator(
-            RUN,
+            run,
             "/runs/r1/server.log",
             say=self.said.append,
             emit=self.sent.append,
@@ -85,6 +86,21 @@ def test_a_start_is_told_by_its_phases_with_elapsed_time() -> None:
     ]
     assert stage.kinds() == ["run", "state", "state", "phase", "phase", "phase", "state"]
     assert [each["elapsed_s"] for each in stage.sent] == [0, 0, 1, 1, 5, 65, 66]
+
+
+def test_a_start_that_was_measured_before_tells_the_time_left() -> None:
+    usual = (PhaseTime(phase=Phase.CONFIG, seconds=10.0), PhaseTime(phase=Phase.WEIGHTS, seconds=60.0))
+    stage = Stage(run=msgspec.structs.replace(RUN, expected=usual, expected_ready_s=70.0))
+    stage.narrator.begin()
+    stage.show(ServerState.LOADING, 4, phase=Phase.CONFIG)
+    stage.show(ServerState.LOADING, 6, phase=Phase.WEIGHTS, phases=usual[:1])
+    assert stage.said[2:] == [
+        "ready after about 1m10s, as measured here before",
+        "[    4s] config, about 1m06s left",
+        "[   10s] weights, about 1m00s left",
+    ]
+    assert stage.sent[0]["expected_ready_s"] == 70.0
+    assert [each["left_s"] for each in stage.sent if each["type"] == "phase"] == [66.0, 60.0]
 
 
 def test_progress_does_not_flood() -> None:

@@ -15,6 +15,7 @@ from console.core.models import (
     HintState,
     Level,
     Phase,
+    PhaseTime,
     ProfileChange,
     ServerState,
     ServerStatus,
@@ -30,6 +31,7 @@ from tests.fakes.backend import (
     PROBLEMS,
     RAISE,
     READY,
+    RUN,
     FakeBackend,
     attached,
     gpu,
@@ -39,6 +41,12 @@ from tests.fakes.backend import (
     snapshot,
 )
 
+USUAL = (
+    PhaseTime(phase=Phase.CONFIG, seconds=10.0),
+    PhaseTime(phase=Phase.WEIGHTS, seconds=60.0),
+    PhaseTime(phase=Phase.COMPILE, seconds=80.0),
+    PhaseTime(phase=Phase.GRAPHS, seconds=40.0),
+)
 UNJUDGED = Hint(id="idle-cost", title="Idle and costing money", state=HintState.UNJUDGED, missing="a price per hour")
 OOM = Diagnosis(
     title="Not enough GPU memory for the KV cache",
@@ -113,6 +121,10 @@ STATES: dict[str, Callable[[], FakeBackend]] = {
     ],
     "loading": lambda: attached(
         snapshot(status=loading(Phase.WEIGHTS, phase_detail="shard 31/46", progress=0.67), engine=None, hints=())
+    )[0],
+    "loading-known": lambda: attached(
+        snapshot(status=loading(Phase.WEIGHTS, phase_detail="reading"), engine=None, hints=()),
+        run=replace(RUN, expected=USUAL, expected_ready_s=200.0),
     )[0],
     "loading-graphs": lambda: attached(snapshot(status=loading(Phase.GRAPHS, 95.0), engine=None, hints=()))[0],
     "unhealthy": lambda: attached(

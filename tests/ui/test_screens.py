@@ -36,6 +36,7 @@ WANTED: dict[str, tuple[str, ...]] = {
     "stale": ("41s old", "14s old"),
     "starting": ("◐ STARTING", "read the configuration", "start the API server"),
     "loading": ("◐ LOADING weights", "load the weights", "67%", "31/46"),
+    "loading-known": ("1m15s of ~3m20s", "about 2m05s left", "~92%", "~5s left", "▸ ready", "~40s", "~1m20s"),
     "loading-graphs": ("capture CUDA graphs", "45s"),
     "unhealthy": ("▲ UNHEALTHY", "did not answer for 12 s"),
     "stopping": ("◐ STOPPING", "7 requests in flight", "22s"),

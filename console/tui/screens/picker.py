@@ -14,6 +14,7 @@ from textual.widgets import Input
 
 from console.client.api import LaunchPlan, MachineInfo, ProfileEntry, ProfileProblem
 from console.core.errors import ConsoleError
+from console.core.profile import Evidence
 from console.protocol import RunInfo
 from console.tui import fmt
 from console.tui.actions import bindings_for
@@ -108,6 +109,11 @@ def engine_text(plan: LaunchPlan | ConsoleError | None) -> tuple[str, str]:
     if plan.engine_name is None:
         return (f"not installed; enter offers: {plan.install_offer}", "warn")
     return (f"vLLM {plan.engine_version or '?'} ({plan.engine_name})", "text")
+
+
+def evidence_text(entry: ProfileEntry) -> str:
+    """How far to trust it: what was measured on this very machine counts more than what the profile claims."""
+    return str(Evidence.MEASURED if entry.fit.measured else entry.profile.profile.evidence)
 
 
 def detail_lines(
@@ -312,7 +318,7 @@ class PickerScreen(Screen[None]):
             (f"{glyph[0]} ", glyph[1]),
             (f"{name:<{name_width}}", "text"),
             (f" {clip(fit, 18):<18}", role),
-            (f" {entry.profile.profile.evidence.value:<11}", "muted"),
+            (f" {evidence_text(entry):<11}", "muted"),
             (f" {clip(entry.profile.model.precision, max(width - name_width - 36, 0))}" if precise else "", "muted"),
         )
 

@@ -50,6 +50,13 @@ def fit_lines(fit: FitSummary, width: int, hardware: str, here: bool) -> list[Li
     if fit.kv_bytes_per_token is not None:
         head.append((f" at {fmt.count(fit.kv_bytes_per_token)}B each", "muted"))
     out = [line(*head)]
+    if fit.max_concurrency is not None and fit.context:
+        each = f" in each of {fit.engines} engines" if fit.engines > 1 else ""
+        longest = f"   longest context {fit.max_context:,}" if fit.max_context else ""
+        at_once = f"{fit.max_concurrency:,.1f}" if fit.max_concurrency < 100 else f"{fit.max_concurrency:,.0f}"
+        out.append(line((f"  {at_once} requests of {fit.context:,} tokens at once{each}{longest}", "muted")))
+    if fit.measured:
+        out += wrapped(fit.measured, width, "ok", (("✓ ", "ok"),))
     known = [(n, getattr(fit, f), g, r) for n, f, g, r in PARTS]
     used = sum(v for _, v, _, _ in known if v is not None)
     if total:

@@ -34,7 +34,8 @@ def since_text(model: RunModel) -> str:
     if status.state in (ServerState.READY, ServerState.UNHEALTHY) and status.ready_s:
         return fmt.duration(snapshot.time_s - status.ready_s)
     begin = status.started_s or model.run.created_s
-    return fmt.duration(snapshot.time_s - begin) if begin else ""
+    usual = f" of ~{fmt.duration(model.run.expected_ready_s)}" if model.run.expected_ready_s else ""
+    return fmt.duration(snapshot.time_s - begin) + usual if begin else ""
 
 
 def header_line(model: RunModel, width: int) -> Line:
