@@ -9,10 +9,14 @@ from typing import Any
 
 import msgspec
 
+from console.cli.cost import lines
 from console.cli.launch import overrides_from
 from console.cli.output import Output
 from console.client.api import FitSummary, ProfileEntry
 from console.client.backend import LocalBackend
+from console.core.catalogue.advice import advice
+from console.core.catalogue.parsers import parser_note
+from console.core.cost import cost_report
 from console.core.errors import ExitCode
 from console.core.profile import HardwareSection
 from console.io import profiles
@@ -67,9 +71,10 @@ def list_profiles(_arguments: argparse.Namespace, output: Output) -> int:
 def show(arguments: argparse.Namespace, output: Output) -> int:
     """One profile in full."""
     backend = LocalBackend()
+    overrides = overrides_from(arguments.show_overrides)
 
     async def gather() -> tuple[Any, Any]:
-        plan = await backend.plan(arguments.name, overrides_from(arguments.show_overrides))
+        plan = await backend.plan(arguments.name, overrides)
         entry = await backend.entry(arguments.name, plan.profile)
         return plan, entry
 
@@ -85,13 +90,30 @@ def show(arguments: argparse.Namespace, output: Output) -> int:
     output.data(f"  evidence   {about.evidence}" + "".join(f"\n             {source}" for source in about.sources))
     if about.prefer:
         output.data(f"  prefer     {about.prefer}")
-    output.data(f"  engine     {plan.engine_name or 'none installed: ' + plan.install_offer}  ({profile.engine.vllm})")
+    absent = f"none installed: {plan.install_offer}" if plan.install_offer else "none here, and none that this installs"
+    output.data(f"  engine     {plan.engine_name or absent}  ({profile.engine.vllm})")
+    checked = parser_note(profile, shipped=entry.origin == "shipped" and not overrides)
+    output.data(f"  flags      {checked}")
     for line in fit_lines(entry.fit):
         output.data(f"  {line}")
+    for line in lines(cost_report(profile.cost)) if profile.cost.usd_per_hour is not None else ():
+        output.data(f"  {line}")
+    weigh = advice(profile)
+    for row in weigh:
+        output.data(f"  {row.topic.lower():<10} {row.text}")
     output.data(f"  command    {plan.command_line}")
     for warning in plan.warnings:
         output.say(f"note: {warning}")
-    output.document({**_entry(entry), "command_line": plan.command_line, "argv": plan.argv, "env": plan.env})
+    output.document(
+        {
+            **_entry(entry),
+            "flags": checked,
+            "advice": {row.topic.lower(): row.text for row in weigh},
+            "command_line": plan.command_line,
+            "argv": plan.argv,
+            "env": plan.env,
+        }
+    )
     return ExitCode.OK
 
 

@@ -20,11 +20,12 @@ from console.client.launch import check_port, prepare_run, start_supervisor
 from console.client.session import SocketSession, connect
 from console.core import versions
 from console.core.command import GENERATED, build_command, redact_env, shell_line
-from console.core.errors import EngineError, HardwareError, NotRunningError
+from console.core.cost import with_price
+from console.core.errors import EngineError, HardwareError, NotRunningError, StateError, UsageError
 from console.core.fit import fit
 from console.core.models import GpuReading, RunInfo
 from console.core.overrides import apply_overrides
-from console.core.profile import Profile
+from console.core.profile import CostSection, Profile
 from console.core.suitability import order_key, suit
 from console.io import engines, paths, profiles, runs
 from console.io.config import read_configuration
@@ -54,8 +55,9 @@ class LocalBackend:
         """Profiles, best suited first, and those that could not be read."""
         machine = await self.machine()
         catalogue = await asyncio.to_thread(profiles.discover)
-        entries = [_entry(stored, stored.profile, machine) for stored in catalogue.profiles]
-        entries.sort(key=lambda entry: order_key(entry.name, entry.profile, entry.suitability))
+        prices = _prices()
+        entries = [_entry(stored, with_price(stored.profile, prices), machine) for stored in catalogue.profiles]
+        entries.sort(key=lambda entry: order_key(entry.name, entry.profile, entry.suitability, entry.fit.verdict))
         problems = tuple(
             ProfileProblem(name=broken.name, path=broken.path, errors=broken.errors) for broken in catalogue.problems
         )
@@ -113,6 +115,7 @@ class LocalBackend:
     def _plan(self, name: str, overrides: Mapping[str, Any]) -> LaunchPlan:
         stored = profiles.load(name)
         profile = apply_overrides(stored.profile, overrides) if overrides else stored.profile
+        profile = with_price(profile, read_configuration().price)
         return self._with_engine(stored.name, profile, stored.warnings)
 
     def _with_engine(self, name: str, profile: Profile, warnings: tuple[str, ...]) -> LaunchPlan:
@@ -186,6 +189,14 @@ def _entry(stored: StoredProfile, profile: Profile, machine: MachineInfo) -> Pro
             host_memory_gib=machine.memory_total_bytes / GIB,
         ),
     )
+
+
+def _prices() -> Mapping[str, CostSection]:
+    """The user's prices. A mistake in the configuration hides no profile; a launch will name it."""
+    try:
+        return read_configuration().price
+    except (StateError, UsageError):
+        return {}
 
 
 def _generated_directory(model_id: str) -> Path | None:

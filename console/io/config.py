@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from console.core.errors import StateError, UsageError
+from console.core.profile import CostSection
 from console.io import paths
 
 __all__ = ["Configuration", "read_configuration"]
@@ -23,6 +24,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     engine: str | None = None
     """Engine for profiles that name none: an installed engine's name, or a path to a `vllm` command."""
+    price: dict[str, CostSection] = {}
+    """What machines cost, for profiles that say no price: `[price.8xH100]`, or `[price.H100]` for one GPU."""
 
 
 def read_configuration() -> Configuration:

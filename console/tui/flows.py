@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from console.client.api import LaunchPlan
+from console.client.api import LaunchPlan, check_offer
 from console.core.errors import ConsoleError
 from console.core.models import ServerState
 from console.core.profile import EngineKind
@@ -77,6 +77,7 @@ async def _agreed(app: ConsoleApp, plan: LaunchPlan) -> bool:
 
 
 async def _install(app: ConsoleApp, plan: LaunchPlan) -> LaunchPlan | None:
+    check_offer(plan)
     kind = "CPU engine" if plan.profile.engine.kind is EngineKind.CPU else "CUDA engine"
     took = "about a minute" if plan.profile.engine.kind is EngineKind.CPU else "several minutes, some gigabytes"
     question = f"Install the {kind} first ({took}), then launch {plan.profile_name} on {_address(plan)}?"

@@ -13,6 +13,9 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from console.client.api import LaunchPlan, MachineInfo, ProfileEntry, ProfileProblem
+from console.core.catalogue.advice import advice
+from console.core.catalogue.parsers import parser_note
+from console.core.cost import HOURS_PER_MONTH
 from console.core.errors import ConsoleError
 from console.protocol import RunInfo
 from console.tui import fmt
@@ -105,6 +108,8 @@ def engine_text(plan: LaunchPlan | ConsoleError | None) -> tuple[str, str]:
         return ("…", "muted")
     if isinstance(plan, ConsoleError):
         return (" ".join(part for part in (plan.title, plan.fix) if part), "bad")
+    if plan.engine_name is None and not plan.install_offer:
+        return (f"no {plan.profile.engine.kind.value} build of vLLM here; start the console in its image", "warn")
     if plan.engine_name is None:
         return (f"not installed; enter offers: {plan.install_offer}", "warn")
     return (f"vLLM {plan.engine_version or '?'} ({plan.engine_name})", "text")
@@ -130,6 +135,10 @@ def detail_lines(
     serve = plan.profile.serve if isinstance(plan, LaunchPlan) else entry.profile.serve
     address = f"http://{serve.host}:{serve.port}"
     dollars = fmt.money(cost.usd_per_hour) + "/h" if cost.usd_per_hour is not None else ""
+    if cost.usd_per_hour is not None:
+        dollars += f" · {fmt.money(cost.usd_per_hour * HOURS_PER_MONTH)}/month"
+    if cost.spot_usd_per_hour is not None:
+        dollars += f" · spot {fmt.money(cost.spot_usd_per_hour)}/h"
     source = " ".join(part for part in (cost.source, cost.date) if part)
     rows: list[tuple[str, str, str]] = [
         ("Model", " · ".join(part for part in (model.id, model.precision) if part), "text"),
@@ -143,11 +152,14 @@ def detail_lines(
     elif isinstance(plan, ConsoleError):
         rows.append(("Problem", plan.message, "bad"))
     out += labelled(rows, width, 10)
+    out += [BLANK, rule("Choosing", width)]
+    out += labelled([(row.topic, row.text, "text") for row in advice(entry.profile)], width, 10)
     out += [BLANK, rule("About", width)]
     rows = [
         ("Evidence", about.evidence.value, "text"),
         ("Sources", "\n".join(about.sources), "muted"),
         ("Prefer", about.prefer or "", "accent"),
+        ("Flags", parser_note(entry.profile, shipped=entry.origin == "shipped"), "muted"),
         ("File", home_short(entry.path), "muted"),
         ("Machine", machine.gpu_error if machine and not here else "", "muted"),
     ]
