@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from console.core.profile import HardwareSection
 from console.io import profiles
 
 __all__ = ["check", "list_profiles", "show"]
+
+WIDTH = 100
+"""Of wrapped text."""
 
 
 def hardware_text(hardware: HardwareSection) -> str:
@@ -93,14 +97,16 @@ def show(arguments: argparse.Namespace, output: Output) -> int:
     absent = f"none installed: {plan.install_offer}" if plan.install_offer else "none here, and none that this installs"
     output.data(f"  engine     {plan.engine_name or absent}  ({profile.engine.vllm})")
     checked = parser_note(profile, shipped=entry.origin == "shipped" and not overrides)
-    output.data(f"  flags      {checked}")
+    for line in _labelled("flags", checked):
+        output.data(line)
     for line in fit_lines(entry.fit):
         output.data(f"  {line}")
     for line in lines(cost_report(profile.cost)) if profile.cost.usd_per_hour is not None else ():
         output.data(f"  {line}")
     weigh = advice(profile)
     for row in weigh:
-        output.data(f"  {row.topic.lower():<10} {row.text}")
+        for line in _labelled(row.topic.lower(), row.text):
+            output.data(line)
     output.data(f"  command    {plan.command_line}")
     for warning in plan.warnings:
         output.say(f"note: {warning}")
@@ -115,6 +121,11 @@ def show(arguments: argparse.Namespace, output: Output) -> int:
         }
     )
     return ExitCode.OK
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    """A label and its text, wrapped."""
+    return textwrap.wrap(text, WIDTH, initial_indent=f"  {label:<11}", subsequent_indent=" " * 13)
 
 
 def check(arguments: argparse.Namespace, output: Output) -> int:

@@ -194,7 +194,7 @@ def create_user(
     taken = next((entry.path for entry in discover(shipped, user).profiles if entry.name == name), None)
     if target.exists() or taken is not None:
         raise ProfileError(f"A profile is called {name} already", f"It is {taken or target}", "Take another name.")
-    return _write_changed(stored.path, target, changes)
+    return _write_changed(stored.path, target, changes, name_schema=True)
 
 
 def _check_name(name: str) -> None:
@@ -202,7 +202,7 @@ def _check_name(name: str) -> None:
         raise ProfileError(f"{name!r} cannot be the name of a profile", "Allowed: letters, digits, dot, _ and -.")
 
 
-def _write_changed(source: Path, target: Path, changes: Iterable[ProfileChange]) -> Path:
+def _write_changed(source: Path, target: Path, changes: Iterable[ProfileChange], *, name_schema: bool = False) -> Path:
     """Write `source` with changes to `target`, after checking what comes out."""
     # Imported where it is needed: nothing that only reads has to wait for it.
     import tomlkit
@@ -215,16 +215,17 @@ def _write_changed(source: Path, target: Path, changes: Iterable[ProfileChange])
     for change in changes:
         _apply(document, change.key, change.after)
     text = tomlkit.dumps(document)
-    if not text.startswith("#:schema"):
+    if name_schema and not text.startswith("#:schema"):
         text = f"{SCHEMA_LINE}\n{text}"
     reading = check_profile(text, str(target))
     if reading.profile is None:
         raise _broken(target, reading.errors)
     directory = make_private_dir(target.parent)
-    # The schema that the first line names, as this version of the program has it.
-    schema = msgspec.json.format(msgspec.json.encode(profile_schema()), indent=2).decode()
-    _write(directory / SCHEMA_FILE, schema + "\n")
     _write(target, text)
+    if text.startswith(SCHEMA_LINE):
+        # What that line names, as this version of the program has it.
+        schema = msgspec.json.format(msgspec.json.encode(profile_schema()), indent=2).decode()
+        _write(directory / SCHEMA_FILE, schema + "\n")
     return target
 
 
