@@ -18,7 +18,7 @@ from console.client.backend import LocalBackend
 from console.core.catalogue.advice import advice
 from console.core.catalogue.parsers import parser_note
 from console.core.cost import cost_report
-from console.core.errors import ExitCode
+from console.core.errors import ExitCode, ProfileError
 from console.core.profile import HardwareSection
 from console.io import profiles
 
@@ -39,7 +39,7 @@ def list_profiles(_arguments: argparse.Namespace, output: Output) -> int:
     rows = [("", "name", "hardware", "precision", "evidence", "on this machine")]
     for entry in entries:
         profile = entry.profile
-        mark = "✓" if entry.suitability.rank == 0 else " "
+        mark = "✓" if entry.suitability.rank == 0 else "~" if entry.suitability.change else " "
         rows.append(
             (
                 mark,
@@ -57,6 +57,8 @@ def list_profiles(_arguments: argparse.Namespace, output: Output) -> int:
         )
     if any(entry.origin != "shipped" for entry in entries):
         output.say("* your own")
+    if any(entry.suitability.change for entry in entries):
+        output.say("~ fits with the change that is named")
     for problem in problems:
         output.say(f"✖ {problem.name} cannot be used:")
         for line in problem.errors:
@@ -154,11 +156,14 @@ def _targets(text: str) -> list[tuple[str, Path]]:
     """What one argument of `check` names: a folder, a file, or a profile.
 
     Raises:
-        ProfileError: no profile has this name.
+        ProfileError: no profile has this name, or the folder has none.
     """
     path = Path(text).expanduser()
     if path.is_dir():
-        return [(file.stem, file) for file in sorted(path.glob("*.toml"))]
+        files = [(file.stem, file) for file in sorted(path.glob("*.toml"))]
+        if not files:
+            raise ProfileError(f"There is no profile in {path}", "a profile's name ends in .toml")
+        return files
     if path.exists() or text.endswith(".toml") or "/" in text:
         return [(path.stem, path)]
     found = [target for target in _all_files() if target[0] == text]

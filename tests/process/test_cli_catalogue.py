@@ -151,6 +151,9 @@ def test_check_of_a_folder_names_every_mistake_of_every_file(
     assert "write deepseek-ai/DeepSeek-V4-Flash-0731 or deepseek-ai/DeepSeek-V4-Pro-0813" in text
     assert "leave dtype out: the checkpoint says its precision" in text
     assert 'write "fp8"' in text
+    (tmp_path / "empty").mkdir()
+    assert main(["profiles", "check", str(tmp_path / "empty")]) == 2
+    assert "no profile in" in capsys.readouterr().err
 
 
 def test_schema_and_reference(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,13 +67,13 @@ ADVICE: tuple[Advice, ...] = (
         topic="Precision",
         id="native-hopper",
         applies=_native_on_hopper,
-        text="As released: nothing is lost, nothing is smaller. On Hopper FP4 experts save memory, not arithmetic.",
+        text="As released: nothing is lost. On Hopper FP4 experts save memory, not arithmetic.",
     ),
     Advice(
         topic="Precision",
         id="native",
         applies=_precision("FP4 experts"),
-        text="As released: nothing is lost, nothing is smaller. The first choice on these GPUs.",
+        text="As released: nothing is lost. The first choice on these GPUs.",
     ),
     Advice(
         topic="Precision",
