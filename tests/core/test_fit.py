@@ -128,6 +128,8 @@ def test_cpu_smoke_is_judged_by_host_memory() -> None:
 
 def test_parts_add_up_and_say_where_they_are_from() -> None:
     for path in PROFILES.glob("[2-8]x*.toml"):
+        if shipped(path.stem).model.architecture not in ARCHITECTURES:
+            continue
         summary = fit(shipped(path.stem))
         assert summary.total_gib_per_gpu is not None
         assert summary.weights_gib_per_gpu is not None
