@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from console.cli import tasks
 from console.cli.output import Output, Steps, is_terminal
-from console.client.api import Backend, LaunchPlan
+from console.client.api import Backend, LaunchPlan, check_offer
 from console.core.errors import BlockedError, ConsoleError, EngineError, ExitCode, UsageError
 from console.core.text import redact
 
@@ -207,7 +207,8 @@ def _dry_run(plan: LaunchPlan, output: Output) -> int:
         }
     )
     if plan.engine_name is None:
-        output.say(f"no engine for it is installed; run: {plan.install_offer}")
+        advice = f"run: {plan.install_offer}" if plan.install_offer else "this program installs none of its kind"
+        output.say(f"no engine for it is installed; {advice}")
     return ExitCode.OK
 
 
@@ -217,6 +218,7 @@ def _install(backend: Backend, plan: LaunchPlan, arguments: argparse.Namespace, 
     Raises:
         EngineError: they do not, or nobody can be asked.
     """
+    check_offer(plan)
     title, offer = "No engine for this profile is installed", plan.install_offer
     if not arguments.yes:
         nobody = EngineError(title, "and nobody can be asked here", f"Run: {offer}, or add --yes")

@@ -100,6 +100,7 @@ def build() -> argparse.ArgumentParser:
     parser.set_defaults(function=LAUNCH)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     _profiles(commands, common)
+    _catalogue(commands, common)
     _engine(commands, common)
     _doctor(commands, common)
     _runs(commands, common)
@@ -161,8 +162,35 @@ def _profiles(commands: argparse._SubParsersAction[_Parser], common: _Parser) ->
     verb.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="show_overrides")
     verb.set_defaults(function="fit.fit_profile")
     verb = verbs.add_parser("check", parents=[common], help="read profiles strictly; all mistakes at once")
-    verb.add_argument("paths", metavar="FILE_OR_NAME", nargs="*", help="default: all shipped and own profiles")
+    verb.add_argument("paths", metavar="FILE_OR_NAME", nargs="*", help="also a folder; default: all shipped and own")
     verb.set_defaults(function="profiles.check")
+    verb = verbs.add_parser("new", parents=[common], help="a profile of your own, made from another one")
+    verb.add_argument("name", metavar="NAME")
+    verb.add_argument("--from", metavar="OTHER", required=True, dest="source", help="a profile, or a .toml file")
+    verb.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="new_overrides")
+    verb.set_defaults(function="ownership.new")
+    verb = verbs.add_parser("diff", parents=[common], help="what differs between two profiles, key by key")
+    verb.add_argument("before", metavar="A")
+    verb.add_argument("after", metavar="B")
+    verb.set_defaults(function="ownership.diff")
+    verb = verbs.add_parser("schema", parents=[common], help="the JSON Schema of a profile, for editors")
+    verb.set_defaults(function="ownership.schema")
+    verb = verbs.add_parser("reference", parents=[common], help="every key of a profile, in Markdown")
+    verb.set_defaults(function="ownership.reference")
+
+
+def _catalogue(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    verb = commands.add_parser("models", parents=[common], help="the models compared, and their published speed")
+    verb.set_defaults(function="models.models")
+    verb = commands.add_parser("cost", parents=[common], help="price per hour and month, and break-even with an API")
+    verb.add_argument("name", metavar="PROFILE")
+    verb.add_argument("--usd-per-hour", metavar="USD", type=_dollars, help="on demand; default: profile or config.toml")
+    verb.add_argument("--spot-usd-per-hour", metavar="USD", type=_dollars)
+    verb.add_argument("--api-price", metavar="USD", type=_dollars, help="an API's price per million output tokens")
+    verb.add_argument(
+        "--throughput", metavar="TOK_S", type=_rate, help="output tokens per second; default: as measured here"
+    )
+    verb.set_defaults(function="cost.cost")
 
 
 def _engine(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
@@ -295,6 +323,14 @@ def _service(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> 
 
 def _seconds(text: str) -> float:
     return _number(text, float, 0, 86_400, "seconds from 0 to 86400")
+
+
+def _dollars(text: str) -> float:
+    return _number(text, float, 0.000001, 1e6, "dollars, more than 0")
+
+
+def _rate(text: str) -> float:
+    return _number(text, float, 0.000001, 1e9, "tokens per second, more than 0")
 
 
 def _count(text: str) -> int:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from console.cli.cost import lines
 from console.cli.launch import overrides_from
 from console.cli.output import Output
 from console.client.api import FitSummary, ProfileEntry
 from console.client.backend import LocalBackend
-from console.core.errors import ExitCode
+from console.core.catalogue.advice import advice
+from console.core.catalogue.parsers import parser_note
+from console.core.cost import cost_report
+from console.core.errors import ExitCode, ProfileError
 from console.core.profile import HardwareSection
 from console.io import profiles
 
 __all__ = ["check", "list_profiles", "show"]
+
+WIDTH = 100
+"""Of wrapped text."""
 
 
 def hardware_text(hardware: HardwareSection) -> str:
@@ -31,7 +39,7 @@ def list_profiles(_arguments: argparse.Namespace, output: Output) -> int:
     rows = [("", "name", "hardware", "precision", "evidence", "on this machine")]
     for entry in entries:
         profile = entry.profile
-        mark = "✓" if entry.suitability.rank == 0 else " "
+        mark = "✓" if entry.suitability.rank == 0 else "~" if entry.suitability.change else " "
         rows.append(
             (
                 mark,
@@ -49,6 +57,8 @@ def list_profiles(_arguments: argparse.Namespace, output: Output) -> int:
         )
     if any(entry.origin != "shipped" for entry in entries):
         output.say("* your own")
+    if any(entry.suitability.change for entry in entries):
+        output.say("~ fits with the change that is named")
     for problem in problems:
         output.say(f"✖ {problem.name} cannot be used:")
         for line in problem.errors:
@@ -67,9 +77,10 @@ def list_profiles(_arguments: argparse.Namespace, output: Output) -> int:
 def show(arguments: argparse.Namespace, output: Output) -> int:
     """One profile in full."""
     backend = LocalBackend()
+    overrides = overrides_from(arguments.show_overrides)
 
     async def gather() -> tuple[Any, Any]:
-        plan = await backend.plan(arguments.name, overrides_from(arguments.show_overrides))
+        plan = await backend.plan(arguments.name, overrides)
         entry = await backend.entry(arguments.name, plan.profile)
         return plan, entry
 
@@ -85,14 +96,38 @@ def show(arguments: argparse.Namespace, output: Output) -> int:
     output.data(f"  evidence   {about.evidence}" + "".join(f"\n             {source}" for source in about.sources))
     if about.prefer:
         output.data(f"  prefer     {about.prefer}")
-    output.data(f"  engine     {plan.engine_name or 'none installed: ' + plan.install_offer}  ({profile.engine.vllm})")
+    absent = f"none installed: {plan.install_offer}" if plan.install_offer else "none here, and none that this installs"
+    output.data(f"  engine     {plan.engine_name or absent}  ({profile.engine.vllm})")
+    checked = parser_note(profile, shipped=entry.origin == "shipped" and not overrides)
+    for line in _labelled("flags", checked):
+        output.data(line)
     for line in fit_lines(entry.fit):
         output.data(f"  {line}")
+    for line in lines(cost_report(profile.cost)) if profile.cost.usd_per_hour is not None else ():
+        output.data(f"  {line}")
+    weigh = advice(profile)
+    for row in weigh:
+        for line in _labelled(row.topic.lower(), row.text):
+            output.data(line)
     output.data(f"  command    {plan.command_line}")
     for warning in plan.warnings:
         output.say(f"note: {warning}")
-    output.document({**_entry(entry), "command_line": plan.command_line, "argv": plan.argv, "env": plan.env})
+    output.document(
+        {
+            **_entry(entry),
+            "flags": checked,
+            "advice": {row.topic.lower(): row.text for row in weigh},
+            "command_line": plan.command_line,
+            "argv": plan.argv,
+            "env": plan.env,
+        }
+    )
     return ExitCode.OK
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    """A label and its text, wrapped."""
+    return textwrap.wrap(text, WIDTH, initial_indent=f"  {label:<11}", subsequent_indent=" " * 13)
 
 
 def check(arguments: argparse.Namespace, output: Output) -> int:
@@ -121,11 +156,14 @@ def _targets(text: str) -> list[tuple[str, Path]]:
     """What one argument of `check` names: a folder, a file, or a profile.
 
     Raises:
-        ProfileError: no profile has this name.
+        ProfileError: no profile has this name, or the folder has none.
     """
     path = Path(text).expanduser()
     if path.is_dir():
-        return [(file.stem, file) for file in sorted(path.glob("*.toml"))]
+        files = [(file.stem, file) for file in sorted(path.glob("*.toml"))]
+        if not files:
+            raise ProfileError(f"There is no profile in {path}", "a profile's name ends in .toml")
+        return files
     if path.exists() or text.endswith(".toml") or "/" in text:
         return [(path.stem, path)]
     found = [target for target in _all_files() if target[0] == text]

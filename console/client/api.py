@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from console.core.errors import EngineError
 from console.core.fit import FitSummary
 from console.core.models import ChatDelta, ChatMessage, ChatOptions, GpuReading, LogPage, ProfileChange
 from console.core.preflight import Preflight
@@ -36,6 +37,7 @@ __all__ = [
     "Session",
     "Suitability",
     "Update",
+    "check_offer",
 ]
 
 
@@ -90,8 +92,23 @@ class LaunchPlan(Info, frozen=True, kw_only=True):
     """`None` if an engine has to be installed first."""
     engine_version: str | None
     install_offer: str = ""
-    """The command that installs a fitting engine, for example `dsv4-console engine install --cpu`."""
+    """The command that installs a fitting engine, for example `dsv4-console engine install --cpu`; empty where this
+    program installs none of its kind."""
     warnings: tuple[str, ...] = ()
+
+
+def check_offer(plan: LaunchPlan) -> None:
+    """See that a missing engine can be installed.
+
+    Raises:
+        EngineError: this program installs none of the kind that the profile asks for.
+    """
+    if plan.engine_name is None and not plan.install_offer:
+        raise EngineError(
+            "No engine for this profile is here",
+            f"It asks for a {plan.profile.engine.kind.value} build of vLLM {plan.profile.engine.vllm}",
+            "Start the console inside vLLM's container image for AMD GPUs, or name its `vllm` command with --engine.",
+        )
 
 
 class InstallProgress(Info, frozen=True, kw_only=True):

@@ -25,12 +25,13 @@ from console.client.recovery import recover
 from console.client.session import SocketSession, connect
 from console.core import versions
 from console.core.command import GENERATED, build_command, shell_line
-from console.core.errors import EngineError, HardwareError, NotRunningError
+from console.core.cost import with_price
+from console.core.errors import EngineError, HardwareError, NotRunningError, StateError, UsageError
 from console.core.fit import fit
 from console.core.ledger import LedgerEntry, expectation, gpu_name, ledger_key, measured_text, newest_match
 from console.core.models import GpuReading, ProfileChange, RunInfo
 from console.core.overrides import apply_changes, apply_overrides
-from console.core.profile import Profile
+from console.core.profile import CostSection, Profile
 from console.core.suitability import order_key, suit
 from console.core.text import redact
 from console.io import engines, ledger, paths, profiles, runs
@@ -68,8 +69,9 @@ class LocalBackend:
         machine = await self.machine()
         catalogue = await asyncio.to_thread(profiles.discover)
         known = await asyncio.to_thread(ledger.entries)
-        entries = [_entry(stored, stored.profile, machine, known) for stored in catalogue.profiles]
-        entries.sort(key=lambda entry: order_key(entry.name, entry.profile, entry.suitability))
+        prices = _prices()
+        entries = [_entry(stored, with_price(stored.profile, prices), machine, known) for stored in catalogue.profiles]
+        entries.sort(key=lambda entry: order_key(entry.name, entry.profile, entry.suitability, entry.fit.verdict))
         problems = tuple(
             ProfileProblem(name=broken.name, path=broken.path, errors=broken.errors) for broken in catalogue.problems
         )
@@ -149,6 +151,7 @@ class LocalBackend:
     def _plan(self, name: str, overrides: Mapping[str, Any]) -> LaunchPlan:
         stored = profiles.load(name)
         profile = apply_overrides(stored.profile, overrides) if overrides else stored.profile
+        profile = with_price(profile, read_configuration().price)
         return self._with_engine(stored.name, profile, stored.warnings)
 
     def _replan(self, run_id: str, changes: tuple[ProfileChange, ...]) -> LaunchPlan:
@@ -232,6 +235,14 @@ def _entry(
         suitability=suit(profile, machine.gpus),
         fit=summary,
     )
+
+
+def _prices() -> Mapping[str, CostSection]:
+    """The user's prices. A mistake in the configuration hides no profile; a launch will name it."""
+    try:
+        return read_configuration().price
+    except (StateError, UsageError):
+        return {}
 
 
 def _generated_directory(model_id: str) -> Path | None:

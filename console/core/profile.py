@@ -65,44 +65,53 @@ class EngineKind(StrEnum):
 
     CUDA = "cuda"
     CPU = "cpu"
+    ROCM = "rocm"
+    """For AMD GPUs. It comes as a container image of vLLM's, so this program finds one but installs none."""
+
+
+def says(help_text: str) -> Any:
+    """Metadata of one field: its help, from which the JSON Schema and the reference page are made."""
+    return Meta(description=help_text)
 
 
 class ProfileSection(Section, frozen=True, kw_only=True):
     """`[profile]`: what it is and how far to trust it."""
 
-    title: str
-    description: str = ""
-    evidence: Evidence = Evidence.UNVERIFIED
-    sources: tuple[str, ...] = ()
-    prefer: str | None = None
-    """Name of a profile that serves the same need better."""
-    use: str = ""
-    """When to choose this one, in one sentence."""
+    title: Annotated[str, says("name for people")]
+    description: Annotated[str, says("what is known of it, in a few sentences")] = ""
+    evidence: Annotated[Evidence, says("where the claim that it works comes from")] = Evidence.UNVERIFIED
+    sources: Annotated[tuple[str, ...], says("addresses that back the evidence")] = ()
+    prefer: Annotated[str | None, says("name of a profile that serves the same need better")] = None
+    use: Annotated[str, says("when to choose this one, in one sentence")] = ""
 
 
 class HardwareSection(Section, frozen=True, kw_only=True):
     """`[hardware]`: the machine it is for."""
 
-    gpu: str = "none"
-    """As NVML names it, without the vendor: `H100`, `H200`, `A100`; `none` for the CPU build."""
-    count: Annotated[int, Meta(ge=0, le=64)] = 0
-    memory_gib: Annotated[float, Meta(gt=0)] | None = None
-    """Memory of one GPU."""
+    gpu: Annotated[
+        str, says("as the driver names it, without the vendor: H100, H200, RTX PRO 6000; none for the CPU build")
+    ] = "none"
+    count: Annotated[int, Meta(ge=0, le=64), says("GPUs that it uses")] = 0
+    memory_gib: Annotated[
+        Annotated[float, Meta(gt=0)] | None, says("memory of one GPU in GiB, where the program does not know it")
+    ] = None
 
 
 class ModelSection(Section, frozen=True, kw_only=True):
     """`[model]`: the checkpoint."""
 
-    id: Annotated[str, Meta(min_length=1)]
-    """Hugging Face repository, local directory, or `generated:NAME` for a model made by this program."""
-    served_name: str | None = None
-    revision: str | None = None
-    precision: str = ""
-    """In words: `FP4 experts + FP8`."""
-    weights_gb: Annotated[float, Meta(gt=0)] | None = None
-    """Size on disk, 10⁹ bytes."""
-    architecture: str | None = None
-    """Which of the known architectures the fit arithmetic should use, for example `deepseek-v4-flash`."""
+    id: Annotated[
+        str,
+        Meta(min_length=1),
+        says("Hugging Face repository, local directory, or generated:NAME for a model made by this program"),
+    ]
+    served_name: Annotated[str | None, says("name by which clients ask for it")] = None
+    revision: Annotated[str | None, says("branch, tag or commit of the repository")] = None
+    precision: Annotated[str, says("in words: FP4 experts + FP8")] = ""
+    weights_gb: Annotated[Annotated[float, Meta(gt=0)] | None, says("size on disk, 10⁹ bytes")] = None
+    architecture: Annotated[
+        str | None, says("which of the known architectures the fit arithmetic uses, for example deepseek-v4-flash")
+    ] = None
 
 
 def flag(name: str, help_text: str) -> Any:
@@ -111,7 +120,7 @@ def flag(name: str, help_text: str) -> Any:
 
 
 class ServeSection(Section, frozen=True, kw_only=True):
-    """`[serve]`: vLLM settings. Unset (`None`) leaves the choice to vLLM."""
+    """`[serve]`: settings of vLLM. What is not set is left to vLLM."""
 
     host: Annotated[str, flag("--host", "address to listen on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535), flag("--port", "port to listen on")] = 8000
@@ -160,41 +169,41 @@ class ServeSection(Section, frozen=True, kw_only=True):
     compilation_config: Annotated[
         dict[str, Any] | None, flag("--compilation-config", "torch.compile and CUDA graph settings")
     ] = None
-    extra: dict[str, Any] = {}
-    """Any other `vllm serve` flag by its own name, with `_` or `-`."""
+    extra: Annotated[dict[str, Any], says("any other `vllm serve` flag by its own name, with _ or -")] = {}
 
 
 class EngineSection(Section, frozen=True, kw_only=True):
     """`[engine]`: which vLLM."""
 
-    kind: EngineKind = EngineKind.CUDA
-    vllm: str = ">=0.25"
-    """Versions it is for, as in a Python requirement: `>=0.25,<0.34`."""
-    name: str | None = None
-    """Name of an installed engine to use, in place of the newest that fits."""
+    kind: Annotated[EngineKind, says("which build of vLLM")] = EngineKind.CUDA
+    vllm: Annotated[str, says("versions it is for, as in a Python requirement: >=0.25,<0.34")] = ">=0.25"
+    name: Annotated[str | None, says("an installed engine to use, in place of the newest that fits")] = None
 
 
 class SuperviseSection(Section, frozen=True, kw_only=True):
     """`[supervise]`: how the server is watched."""
 
-    ready_timeout_s: Seconds = 3600.0
-    drain_timeout_s: Seconds = 30.0
-    stop_timeout_s: Seconds = 30.0
-    """Between SIGTERM and SIGKILL."""
-    restart: RestartPolicy = RestartPolicy.NEVER
+    ready_timeout_s: Annotated[Seconds, says("a start that takes longer has failed")] = 3600.0
+    drain_timeout_s: Annotated[Seconds, says("how long requests may finish when the server is stopped")] = 30.0
+    stop_timeout_s: Annotated[Seconds, says("between SIGTERM and SIGKILL")] = 30.0
+    restart: Annotated[RestartPolicy, says("what happens after a crash")] = RestartPolicy.NEVER
     """`on-failure`: after a crash, a hang, or a failure that may pass; `always`: also after an exit with code 0."""
-    hang_timeout_s: Seconds = HANG_TIMEOUT_S
-    """Requests running and nothing moving for so long is a hang; 0 looks for none. See `console.core.liveness`."""
-    canary_s: Seconds = 0.0
-    """While idle, ask for one token this often; 0 never asks."""
+    hang_timeout_s: Annotated[
+        Seconds, says("requests running and nothing moving for so long is a hang; 0 looks for none")
+    ] = HANG_TIMEOUT_S
+    """See `console.core.liveness`."""
+    canary_s: Annotated[Seconds, says("while idle, ask for one token this often; 0 never asks")] = 0.0
 
 
 class CostSection(Section, frozen=True, kw_only=True):
-    """`[cost]`: what the machine costs."""
+    """`[cost]`: what the machine costs. A price in the user's `config.toml` stands in where this says none."""
 
-    usd_per_hour: Annotated[float, Meta(ge=0)] | None = None
-    source: str = ""
-    date: str = ""
+    usd_per_hour: Annotated[Annotated[float, Meta(ge=0)] | None, says("of the whole machine, on demand")] = None
+    spot_usd_per_hour: Annotated[
+        Annotated[float, Meta(ge=0)] | None, says("of the whole machine, where it may be taken away at any time")
+    ] = None
+    source: Annotated[str, says("where the price is from")] = ""
+    date: Annotated[str, says("when it was read: 2026-11-01")] = ""
 
 
 class Profile(Section, frozen=True, kw_only=True):
@@ -204,7 +213,7 @@ class Profile(Section, frozen=True, kw_only=True):
     model: ModelSection
     hardware: HardwareSection = HardwareSection()
     serve: ServeSection = ServeSection()
-    env: dict[str, str] = {}
+    env: Annotated[dict[str, str], says("environment variables of the server, always text; no keys or tokens")] = {}
     engine: EngineSection = EngineSection()
     supervise: SuperviseSection = SuperviseSection()
     cost: CostSection = CostSection()

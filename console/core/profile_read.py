@@ -22,7 +22,17 @@ from console.core.profile import Profile, Section
 from console.core.profile_checks import Finding, judge
 from console.core.text import HIDDEN, is_secret_name
 
-__all__ = ["KNOWN_KEYS", "ProfileReading", "check_profile", "profile_from", "read_profile", "show_value"]
+__all__ = [
+    "FIELDS",
+    "KNOWN_KEYS",
+    "SECTIONS",
+    "ProfileReading",
+    "allowed",
+    "check_profile",
+    "profile_from",
+    "read_profile",
+    "show_value",
+]
 
 SHOWN_CHARS_MAX = 60
 INT_MAX = 2**63 - 1
@@ -171,8 +181,8 @@ def _mistakes(data: Mapping[str, Any]) -> Iterator[Mistake]:
     for section, key in REQUIRED:
         table = data.get(section, {})
         if isinstance(table, Mapping) and key not in table:
-            allowed = _allowed(inspect.type_info(FIELDS[section][key]))
-            yield Mistake(key=f"{section}.{key}", text=f"{section}.{key}: missing; required: {allowed}")
+            words = allowed(inspect.type_info(FIELDS[section][key]))
+            yield Mistake(key=f"{section}.{key}", text=f"{section}.{key}: missing; required: {words}")
 
 
 def _value_mistakes(key: str, value: Any, kind: Any) -> Iterator[Mistake]:
@@ -183,8 +193,8 @@ def _value_mistakes(key: str, value: Any, kind: Any) -> Iterator[Mistake]:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError:
-        allowed = _allowed(inspect.type_info(kind))
-        yield Mistake(key=key, text=f"{key}: found {show_value(key, value)}; allowed: {allowed}")
+        words = allowed(inspect.type_info(kind))
+        yield Mistake(key=key, text=f"{key}: found {show_value(key, value)}; allowed: {words}")
 
 
 def _unfit(value: Any) -> str:
@@ -238,14 +248,14 @@ def _nearest(key: str) -> str:
     return elsewhere[close[0]] if close else ""
 
 
-def _allowed(kind: inspect.Type) -> str:
+def allowed(kind: inspect.Type) -> str:
     """What a type admits, in words."""
     words = "a table"
     match kind:
         case inspect.Metadata():
-            words = _allowed(kind.type)
+            words = allowed(kind.type)
         case inspect.UnionType():
-            parts = [_allowed(part) for part in kind.types if not isinstance(part, inspect.NoneType)]
+            parts = [allowed(part) for part in kind.types if not isinstance(part, inspect.NoneType)]
             words = " or ".join(parts)
         case inspect.BoolType():
             words = "true or false"
@@ -259,5 +269,5 @@ def _allowed(kind: inspect.Type) -> str:
         case inspect.EnumType():
             words = "one of " + ", ".join(f'"{member.value}"' for member in kind.cls)
         case inspect.VarTupleType():
-            words = f"a list of {_allowed(kind.item_type)}"
+            words = f"a list of {allowed(kind.item_type)}"
     return words

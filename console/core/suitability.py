@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from console.core.fit import GIB, GPU_MEMORY_GIB
-from console.core.models import GpuReading
+from console.core.fit import GIB, GPU_MEMORY_GIB, fit
+from console.core.models import GpuReading, ProfileChange
 from console.core.profile import EngineKind, Evidence, Profile
 
-__all__ = ["Suitability", "order_key", "same_gpu", "suit"]
+__all__ = ["Suitability", "fewer_gpus", "order_key", "same_gpu", "suit"]
 
 MEMORY_TOLERANCE = 0.9
 """A GPU with this share of the memory asked for counts as having it: cards of one model differ a little."""
@@ -23,6 +23,10 @@ EVIDENCE_ORDER = (
     Evidence.UNVERIFIED,
 )
 """Best claim first."""
+MODEL_ORDER = ("deepseek-v4-flash", "deepseek-v4-pro", "deepseek-v4.1-flash", "deepseek-v3", "llama-4-maverick")
+"""Among profiles that suit a machine alike, the model that serves most needs first."""
+TRUSTED = (Evidence.MEASURED, Evidence.RECIPE, Evidence.REPORTED)
+"""Claims that count more than arithmetic."""
 
 
 class Suitability(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +36,8 @@ class Suitability(msgspec.Struct, frozen=True, kw_only=True):
     """0 fits this machine, 1 fits with a change, 2 cannot be told, 3 does not fit."""
     text: str
     """For example `fits: 4 × H200`, `needs 8 × H100, found none`."""
+    change: tuple[ProfileChange, ...] = ()
+    """What would make it fit, where something simple would."""
 
 
 def suit(profile: Profile, gpus: tuple[GpuReading, ...] | None) -> Suitability:
@@ -52,14 +58,43 @@ def suit(profile: Profile, gpus: tuple[GpuReading, ...] | None) -> Suitability:
     return _same_model(profile, gpus, matching, wanted) if matching else _other_model(profile, gpus, wanted)
 
 
-def order_key(name: str, profile: Profile, suitability: Suitability) -> tuple[object, ...]:
-    """Sorts the best suited first: by rank, GPUs used, evidence, and no better profile named; then by name."""
+def order_key(name: str, profile: Profile, suitability: Suitability, verdict: str = "unknown") -> tuple[object, ...]:
+    """Sorts the best suited first.
+
+    By rank; GPUs used; whether memory suffices (`verdict`, which counts less than a claim that it was seen to); no
+    better profile named; model; evidence; and name, in which the plain shape comes before its variants.
+    """
+    architecture = profile.model.architecture or ""
     return (
         suitability.rank,
         -profile.hardware.count,
+        verdict == "does not fit" and profile.profile.evidence not in TRUSTED,
         profile.profile.prefer is not None,
+        MODEL_ORDER.index(architecture) if architecture in MODEL_ORDER else len(MODEL_ORDER),
         EVIDENCE_ORDER.index(profile.profile.evidence),
         name,
+    )
+
+
+def fewer_gpus(profile: Profile, count: int) -> tuple[ProfileChange, ...]:
+    """The changes that put a profile on the largest power of two of `count` GPUs or fewer; empty if it needs none.
+
+    Tensor parallel sizes must divide a model's heads, which are powers of two in all models served here. A shape with
+    both keeps its tensor parallel groups as long as one group fits.
+    """
+    serve, have = profile.serve, 1 << (count.bit_length() - 1) if count else 0
+    tensor, data = serve.tensor_parallel_size or 1, serve.data_parallel_size or 1
+    if not have or have >= profile.hardware.count or (serve.pipeline_parallel_size or 1) > 1:
+        return ()
+    new_tensor = min(tensor, have)
+    new_data = have // new_tensor if data > 1 else 1
+    rows = (
+        ("hardware.count", profile.hardware.count, new_tensor * new_data),
+        ("serve.tensor_parallel_size", serve.tensor_parallel_size, new_tensor),
+        ("serve.data_parallel_size", serve.data_parallel_size, new_data),
+    )
+    return tuple(
+        ProfileChange(key=key, before=before, after=after) for key, before, after in rows if (before or 1) != after
     )
 
 
@@ -75,13 +110,30 @@ def _same_model(
 ) -> Suitability:
     count = profile.hardware.count
     if len(matching) < count:
-        return Suitability(rank=3, text=f"needs {wanted}, found {_found(gpus)}")
+        return _with_fewer(profile, gpus, matching, wanted)
     small = [reading for reading in matching if _too_small(profile, reading)]
     if len(matching) - len(small) < count:
         have = (small[0].memory_total_bytes or 0) / GIB
         need = _needed_gib(profile) or 0
         return Suitability(rank=3, text=f"needs {need:.0f} GiB per {profile.hardware.gpu}, found {have:.0f} GiB")
     return _fits(f"fits: {wanted}" if len(gpus) == count else f"fits: {wanted} of {len(gpus)}")
+
+
+def _with_fewer(
+    profile: Profile, gpus: Sequence[GpuReading], matching: Sequence[GpuReading], wanted: str
+) -> Suitability:
+    """Fewer of the right GPUs than it asks for: a change may do."""
+    from console.core.overrides import apply_changes
+
+    text = f"needs {wanted}, found {_found(gpus)}"
+    changes = fewer_gpus(profile, len(matching))
+    memory = min((reading.memory_total_bytes or 0 for reading in matching), default=0) / GIB
+    if not changes:
+        return Suitability(rank=3, text=text)
+    if fit(apply_changes(profile, changes), gpu_memory_gib=memory or None).verdict not in ("fits", "tight"):
+        return Suitability(rank=3, text=f"{text}: too little memory, by arithmetic")
+    options = " ".join(f"--set {change.key}={change.after}" for change in changes)
+    return Suitability(rank=1, text=f"{text}; fits by arithmetic with {options}", change=changes)
 
 
 def _other_model(profile: Profile, gpus: Sequence[GpuReading], wanted: str) -> Suitability:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-__all__ = ["is_cpu_build", "newest_first", "normal", "range_error", "satisfies", "sort_key", "suggest"]
+__all__ = ["build", "newest_first", "normal", "range_error", "satisfies", "sort_key", "suggest"]
 
 
 def range_error(text: str) -> str | None:
@@ -54,10 +54,11 @@ def normal(text: str) -> str | None:
     return None if parsed is None else str(parsed)
 
 
-def is_cpu_build(version: str) -> bool:
-    """Whether this is the CPU build: vLLM itself goes by `cpu` in its version."""
+def build(version: str) -> str:
+    """Which build this is: `cpu`, `rocm` or `cuda`, by the local part that vLLM's builds carry (`+cpu`, `+rocm700`)."""
     parsed = _parse(version)
-    return "cpu" in ((parsed.local or "") if parsed else version)
+    local = (parsed.local or "") if parsed else version
+    return next((name for name in ("cpu", "rocm") if name in local), "cuda")
 
 
 def suggest(allowed: str, default: str) -> str | None:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from console.core.errors import StateError, UsageError
+from console.core.profile import CostSection
 from console.io import paths
 
 __all__ = ["Configuration", "read_configuration"]
@@ -28,6 +29,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Runs kept, the newest; those that are alive are never removed."""
     runs_gib: Annotated[float, Meta(gt=0)] = 20.0
     """Disk space of all runs together, GiB; beyond it the oldest go, though never the newest."""
+    price: dict[str, CostSection] = {}
+    """What machines cost, for profiles that say no price: `[price.8xH100]`, or `[price.H100]` for one GPU."""
 
 
 def read_configuration() -> Configuration:

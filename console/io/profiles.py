@@ -23,13 +23,24 @@ from console.core.errors import ProfileError, StateError
 from console.core.models import ProfileChange
 from console.core.overrides import split_key
 from console.core.profile import Profile
+from console.core.profile_docs import SCHEMA_FILE, SCHEMA_LINE, profile_schema
 from console.core.profile_read import ProfileReading, check_profile
 from console.io.paths import make_private_dir, shipped_profiles_dir, user_profiles_dir
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
-__all__ = ["BrokenProfile", "Catalogue", "Origin", "StoredProfile", "check_file", "discover", "load", "save_user"]
+__all__ = [
+    "BrokenProfile",
+    "Catalogue",
+    "Origin",
+    "StoredProfile",
+    "check_file",
+    "create_user",
+    "discover",
+    "load",
+    "save_user",
+]
 
 PROFILE_BYTES_MAX = 256 * 1024
 """A longer file is no profile."""
@@ -161,11 +172,38 @@ def save_user(
         ProfileError: no such profile, or the result would have mistakes.
         StateError: the file cannot be written.
     """
-    if not _NAME.fullmatch(name):
-        raise ProfileError(f"{name!r} cannot be the name of a profile", "Allowed: letters, digits, dot, _ and -.")
+    _check_name(name)
     directory = user or user_profiles_dir()
     target = directory / f"{name}{SUFFIX}"
     source = target if target.exists() else load(name, shipped, user).path
+    return _write_changed(source, target, changes)
+
+
+def create_user(
+    name: str, source: str, changes: Iterable[ProfileChange] = (), shipped: Path | None = None, user: Path | None = None
+) -> Path:
+    """Make the user's profile `name` from the profile or file `source`, with changes. Comments and order stay.
+
+    Raises:
+        ProfileError: there is no such source, it has mistakes, the result would have, or the name is taken.
+        StateError: the file cannot be written.
+    """
+    _check_name(name)
+    stored = load(source, shipped, user)
+    target = (user or user_profiles_dir()) / f"{name}{SUFFIX}"
+    taken = next((entry.path for entry in discover(shipped, user).profiles if entry.name == name), None)
+    if target.exists() or taken is not None:
+        raise ProfileError(f"A profile is called {name} already", f"It is {taken or target}", "Take another name.")
+    return _write_changed(stored.path, target, changes, name_schema=True)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ProfileError(f"{name!r} cannot be the name of a profile", "Allowed: letters, digits, dot, _ and -.")
+
+
+def _write_changed(source: Path, target: Path, changes: Iterable[ProfileChange], *, name_schema: bool = False) -> Path:
+    """Write `source` with changes to `target`, after checking what comes out."""
     # Imported where it is needed: nothing that only reads has to wait for it.
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
@@ -177,10 +215,17 @@ def save_user(
     for change in changes:
         _apply(document, change.key, change.after)
     text = tomlkit.dumps(document)
+    if name_schema and not text.startswith("#:schema"):
+        text = f"{SCHEMA_LINE}\n{text}"
     reading = check_profile(text, str(target))
     if reading.profile is None:
         raise _broken(target, reading.errors)
-    _write(make_private_dir(directory) / target.name, text)
+    directory = make_private_dir(target.parent)
+    _write(target, text)
+    if text.startswith(SCHEMA_LINE):
+        # What that line names, as this version of the program has it.
+        schema = msgspec.json.format(msgspec.json.encode(profile_schema()), indent=2).decode()
+        _write(directory / SCHEMA_FILE, schema + "\n")
     return target
 
 

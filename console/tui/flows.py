@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from console.client.api import LaunchPlan
+from console.client.api import LaunchPlan, check_offer
 from console.core.errors import ConsoleError
 from console.core.models import ServerState
 from console.core.preflight import Check, Preflight
@@ -46,6 +46,7 @@ async def launch(app: ConsoleApp, name: str) -> None:
     """Plan, check, ask, install an engine if there is none, check what only an engine can tell, and launch."""
     try:
         plan = await app.backend.plan(name)
+        check_offer(plan)
         report = await app.backend.preflight(plan)
         if not await _agreed(app, plan, report):
             return

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +21,6 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "data" / "golden"
 PROFILES = sorted((ROOT / "profiles").glob("*.toml"))
 VERSIONS = ("0.20.2", "0.23.0", "0.25.0", "0.26.0", "0.28.0", "0.30.0", "0.32.0+cpu", "0.33.0")
-
-PARSE = """
-import importlib, json, sys
-for place in ("common", "launchers", "openai"):
-    try:
-        make = importlib.import_module(f"vllm.entrypoints.{place}.cli_args").make_arg_parser
-        break
-    except (ImportError, AttributeError):
-        continue
-from vllm.utils.argparse_utils import FlexibleArgumentParser
-parser = make(FlexibleArgumentParser())
-problem = []
-def error(message):
-    problem.append(message)
-    raise SystemExit(2)
-parser.error = error
-answers = {}
-for name, argv in json.load(sys.stdin).items():
-    problem.clear()
-    try:
-        parsed = parser.parse_args(argv)
-        answers[name] = {"ok": True, "port": parsed.port, "served": parsed.served_model_name}
-    except (SystemExit, Exception) as caught:
-        answers[name] = {"ok": False, "error": (problem or [repr(caught)])[0]}
-print("ANSWERS " + json.dumps(answers))
-"""
 
 
 def shipped(path: Path) -> Profile:
@@ -199,29 +171,3 @@ def test_no_shipped_profile_admits_a_version_that_lacks_its_settings(path: Path)
     for version in VERSIONS:
         if admitted.contains(version):
             assert build_command(profile, "vllm", engine_version=version).warnings == ()
-
-
-@pytest.mark.real
-@pytest.mark.timeout(600)
-def test_the_real_parser_takes_every_shipped_command(cpu_engine: Path) -> None:
-    arguments = {path.stem: build_command(shipped(path), "vllm", "/models/x").argv[2:] for path in PROFILES}
-    broken = {
-        "unknown-flag": ["/models/x", "--no-such-flag", "1"],
-        "guide-dtype": ["/models/x", "--dtype", "fp8"],
-    }
-    answer = subprocess.run(
-        [cpu_engine / "bin" / "python", "-c", PARSE],
-        input=json.dumps(arguments | broken),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=True,
-        env=os.environ | {"VLLM_LOGGING_LEVEL": "ERROR"},
-    )
-    line = next(line for line in answer.stdout.splitlines() if line.startswith("ANSWERS "))
-    answers = json.loads(line.removeprefix("ANSWERS "))
-    assert not answers["unknown-flag"]["ok"]
-    assert "invalid choice: 'fp8'" in answers["guide-dtype"]["error"]
-    refused = {name: answers[name]["error"] for name in arguments if not answers[name]["ok"]}
-    assert refused == {}
-    assert answers["cpu-smoke"]["served"] == ["tiny"]

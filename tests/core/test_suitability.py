@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from console.core.models import GpuReading
+from console.core.overrides import apply_changes, apply_overrides
 from console.core.profile import Profile
 from console.core.profile_read import read_profile
-from console.core.suitability import order_key, same_gpu, suit
+from console.core.suitability import fewer_gpus, order_key, same_gpu, suit
 
 PROFILES: dict[str, Profile] = {
     path.stem: read_profile(path.read_text(encoding="utf-8"), path.name)
@@ -63,9 +64,46 @@ def test_a_part_of_the_machine_can_be_enough() -> None:
 
 
 def test_too_few_gpus() -> None:
-    suitability = suit(PROFILES["8xh100-native-v4-flash"], gpus(4, H100, 79.6))
+    suitability = suit(PROFILES["8xh100-fp8-v4-flash"], gpus(2, H100, 79.6))
     assert suitability.rank == 3
-    assert suitability.text == "needs 8 × H100, found 4 × H100 80GB HBM3"
+    assert suitability.text == "needs 8 × H100, found 2 × H100 80GB HBM3: too little memory, by arithmetic"
+
+
+def test_fewer_gpus_may_do_with_a_change() -> None:
+    suitability = suit(PROFILES["8xh100-native-v4-flash"], gpus(4, H100, 79.6))
+    assert suitability.rank == 1
+    assert suitability.text.endswith(
+        "found 4 × H100 80GB HBM3; fits by arithmetic with --set hardware.count=4 --set serve.data_parallel_size=1"
+    )
+    changed = apply_changes(PROFILES["8xh100-native-v4-flash"], suitability.change)
+    assert suit(changed, gpus(4, H100, 79.6)).rank == 0
+
+
+@pytest.mark.parametrize(
+    ("tensor", "data", "have", "expected"),
+    [
+        (8, None, 4, {"hardware.count": 4, "serve.tensor_parallel_size": 4}),
+        (8, None, 7, {"hardware.count": 4, "serve.tensor_parallel_size": 4}),
+        (None, 8, 4, {"hardware.count": 4, "serve.data_parallel_size": 4}),
+        (4, 2, 4, {"hardware.count": 4, "serve.data_parallel_size": 1}),
+        (4, 2, 2, {"hardware.count": 2, "serve.tensor_parallel_size": 2, "serve.data_parallel_size": 1}),
+        (8, None, 8, {}),
+        (8, None, 0, {}),
+    ],
+)
+def test_shapes_on_fewer_gpus(tensor: int | None, data: int | None, have: int, expected: dict[str, int]) -> None:
+    profile = apply_overrides(
+        PROFILES["8xh200-native-v4-flash"], {"serve.tensor_parallel_size": tensor, "serve.data_parallel_size": data}
+    )
+    assert {change.key: change.after for change in fewer_gpus(profile, have)} == expected
+
+
+def test_memory_counts_where_nobody_has_seen_it_run() -> None:
+    profile = PROFILES["8xh100-native-v4-flash"]
+    good = suit(profile, gpus(8, H100, 79.6))
+    assert order_key("a", profile, good, "does not fit") > order_key("b", profile, good, "fits")
+    seen = PROFILES["4xh100-native-v4-flash"]
+    assert order_key("a", seen, good, "does not fit") < order_key("b", seen, good, "fits")
 
 
 def test_the_same_name_with_less_memory_does_not_fit() -> None:

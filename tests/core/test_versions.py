@@ -57,10 +57,17 @@ def test_normal(text: str, expected: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "cpu"), [("0.32.0+cpu", True), ("0.32.0+cpu.avx2", True), ("0.33.0+cu129", False), ("0.33.0", False)]
+    ("version", "build"),
+    [
+        ("0.32.0+cpu", "cpu"),
+        ("0.32.0+cpu.avx2", "cpu"),
+        ("0.33.0+cu129", "cuda"),
+        ("0.33.0", "cuda"),
+        ("0.33.1rc1.dev20+gabc.rocm723", "rocm"),
+    ],
 )
-def test_is_cpu_build(version: str, cpu: bool) -> None:
-    assert versions.is_cpu_build(version) is cpu
+def test_build(version: str, build: str) -> None:
+    assert versions.build(version) == build
 
 
 @pytest.mark.parametrize(

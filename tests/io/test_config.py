@@ -53,3 +53,19 @@ def test_one_that_cannot_be_read(file: Path) -> None:
         read_configuration()
     assert isinstance(caught.value, ConsoleError)
     assert str(file) in caught.value.message
+
+
+def test_prices(file: Path) -> None:
+    file.write_text(
+        '[price.8xH100]\nusd_per_hour = 20.0\nspot_usd_per_hour = 9\nsource = "contract"\ndate = "2026-11-01"\n'
+        '[price."RTX PRO 6000"]\nusd_per_hour = 1.5\n'
+    )
+    prices = read_configuration().price
+    assert prices["8xH100"].spot_usd_per_hour == 9
+    assert prices["RTX PRO 6000"].usd_per_hour == 1.5
+
+
+def test_a_price_below_nothing_is_a_mistake(file: Path) -> None:
+    file.write_text("[price.H100]\nusd_per_hour = -1\n")
+    with pytest.raises(UsageError, match="price"):
+        read_configuration()

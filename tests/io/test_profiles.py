@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 
 from console.core.errors import ProfileError, StateError
 from console.core.models import ProfileChange
+from console.core.profile_docs import SCHEMA_FILE, SCHEMA_LINE, profile_schema
 from console.io import profiles
-from console.io.profiles import PROFILE_BYTES_MAX, Catalogue, Origin, check_file, discover, load, save_user
+from console.io.profiles import PROFILE_BYTES_MAX, Catalogue, Origin, check_file, create_user, discover, load, save_user
 
 GOOD = """# Mine: do not lose this line.
 [profile]
@@ -203,3 +205,33 @@ def test_a_full_disk_leaves_the_old_file(shipped: Path, user: Path, monkeypatch:
         save_user("alpha", [ProfileChange(key="serve.max_num_seqs", after=1)], shipped, user)
     assert path.read_bytes() == before
     assert [entry.name for entry in user.iterdir()] == ["alpha.toml"]
+
+
+def test_a_new_profile_is_its_source_with_the_changes(shipped: Path, user: Path) -> None:
+    change = ProfileChange(key="serve.max_num_seqs", before=8, after=16)
+    path = create_user("mine", "alpha", [change], shipped, user)
+    text = path.read_text()
+    assert text == f"{SCHEMA_LINE}\n" + GOOD.replace("max_num_seqs = 8", "max_num_seqs = 16")
+    assert json.loads((user / SCHEMA_FILE).read_text()) == profile_schema()
+    assert [entry.name for entry in discover(shipped, user).profiles] == ["alpha", "beta", "mine"]
+    save_user("mine", [change], shipped, user)
+    assert path.read_text() == text, "the first line is not written twice"
+
+
+@pytest.mark.parametrize("name", ["alpha", "mine"])
+def test_a_name_that_is_taken_is_refused(name: str, shipped: Path, user: Path) -> None:
+    (user / "mine.toml").write_text("a = = 1")
+    with pytest.raises(ProfileError, match="already"):
+        create_user(name, "beta", (), shipped, user)
+    assert (user / "mine.toml").read_text() == "a = = 1"
+    assert not (user / "alpha.toml").exists()
+
+
+def test_a_new_profile_must_have_a_source_and_be_right(shipped: Path, user: Path, tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="No profile is called"):
+        create_user("mine", "gamma", (), shipped, user)
+    with pytest.raises(ProfileError, match="max_num_seqs"):
+        create_user("mine", "alpha", [ProfileChange(key="serve.max_num_seqs", after=0)], shipped, user)
+    with pytest.raises(ProfileError, match="cannot be the name"):
+        create_user("../mine", "alpha", (), shipped, user)
+    assert list(user.iterdir()) == []

@@ -45,11 +45,13 @@ def choose(section: EngineSection, explicit: str | None = None, configured: str 
 
 
 def offer(section: EngineSection) -> str:
-    """The command that installs an engine for this profile.
+    """The command that installs an engine for this profile, empty where this program installs none of its kind.
 
     Raises:
         ValueError: its version range is none.
     """
+    if section.kind not in RECIPES:
+        return ""
     return install_command(section.kind, versions.suggest(section.vllm, RECIPES[section.kind].version))
 
 
@@ -102,4 +104,6 @@ def _build(kind: EngineKind) -> str:
 
 
 def _fix(section: EngineSection) -> str:
-    return f"Run: {offer(section)}"
+    if command := offer(section):
+        return f"Run: {command}"
+    return "Start the console inside vLLM's container image for AMD GPUs, or name its `vllm` command with --engine."

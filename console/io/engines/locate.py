@@ -62,7 +62,7 @@ def _engine(executable: Path, origin: Origin) -> Engine | None:
     version = _version_on_disk(executable) or _ask(executable, executable.stat().st_mtime_ns)
     if version is None:
         return None
-    kind = EngineKind.CPU if versions.is_cpu_build(version) else EngineKind.CUDA
+    kind = EngineKind(versions.build(version))
     return Engine(name=str(executable), kind=kind, version=version, executable=executable, origin=origin)
 
 

@@ -13,6 +13,9 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from console.client.api import LaunchPlan, MachineInfo, ProfileEntry, ProfileProblem
+from console.core.catalogue.advice import advice
+from console.core.catalogue.parsers import parser_note
+from console.core.cost import HOURS_PER_MONTH
 from console.core.errors import ConsoleError
 from console.core.profile import Evidence
 from console.protocol import RunInfo
@@ -31,8 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["PickerScreen", "detail_lines", "hardware_text", "machine_text"]
 
 NAME_WIDTH_MIN = 24
-WITH_PRECISION = 74
-"""From this width on the list says in which precision the weights are."""
+NAME_END = 8
+"""Cells kept of the end of a name that is too long: `lash-dep`."""
+PRECISION_WIDTH_MIN = 17
+"""Room that the precision of the weights needs in the list: `FP4 experts + FP8`."""
 PLAN_DELAY_S = 0.15
 """A plan is asked for once the selection rests."""
 RANK_GLYPHS: dict[int, tuple[str, str]] = {0: ("●", "ok"), 1: ("▲", "warn"), 2: ("○", "muted"), 3: ("✖", "bad")}
@@ -93,11 +98,18 @@ def fit_text(entry: ProfileEntry) -> Span:
     hardware = hardware_text(entry)
     if entry.suitability.rank >= NOT_HERE:
         return (f"needs {hardware}", "muted")
+    if entry.suitability.change:
+        return ("with a change", "warn")
     words, role = verdict(entry.fit)
     if hardware == "CPU":
         return ({"fits": "fits this machine", "does not fit": "needs more memory"}.get(words, "memory unknown"), role)
     words = {"fits": "fits", "tight": "tight on", "does not fit": "too big:"}.get(words, "unknown:")
     return (f"{words} {hardware}", role)
+
+
+def short_name(name: str, width: int) -> str:
+    """A profile's name in at most `width` cells, its start and its end: both tell profiles apart."""
+    return name if len(name) <= width else f"{name[: width - NAME_END - 1]}…{name[-NAME_END:]}"
 
 
 def engine_text(plan: LaunchPlan | ConsoleError | None) -> tuple[str, str]:
@@ -106,6 +118,8 @@ def engine_text(plan: LaunchPlan | ConsoleError | None) -> tuple[str, str]:
         return ("…", "muted")
     if isinstance(plan, ConsoleError):
         return (" ".join(part for part in (plan.title, plan.fix) if part), "bad")
+    if plan.engine_name is None and not plan.install_offer:
+        return (f"no {plan.profile.engine.kind.value} build of vLLM here; start the console in its image", "warn")
     if plan.engine_name is None:
         return (f"not installed; enter offers: {plan.install_offer}", "warn")
     return (f"vLLM {plan.engine_version or '?'} ({plan.engine_name})", "text")
@@ -136,6 +150,10 @@ def detail_lines(
     serve = plan.profile.serve if isinstance(plan, LaunchPlan) else entry.profile.serve
     address = f"http://{serve.host}:{serve.port}"
     dollars = fmt.money(cost.usd_per_hour) + "/h" if cost.usd_per_hour is not None else ""
+    if cost.usd_per_hour is not None:
+        dollars += f" · {fmt.money(cost.usd_per_hour * HOURS_PER_MONTH)}/month"
+    if cost.spot_usd_per_hour is not None:
+        dollars += f" · spot {fmt.money(cost.spot_usd_per_hour)}/h"
     source = " ".join(part for part in (cost.source, cost.date) if part)
     rows: list[tuple[str, str, str]] = [
         ("Model", " · ".join(part for part in (model.id, model.precision) if part), "text"),
@@ -149,11 +167,14 @@ def detail_lines(
     elif isinstance(plan, ConsoleError):
         rows.append(("Problem", plan.message, "bad"))
     out += labelled(rows, width, 10)
+    out += [BLANK, rule("Choosing", width)]
+    out += labelled([(row.topic, row.text, "text") for row in advice(entry.profile)], width, 10)
     out += [BLANK, rule("About", width)]
     rows = [
         ("Evidence", about.evidence.value, "text"),
         ("Sources", "\n".join(about.sources), "muted"),
         ("Prefer", about.prefer or "", "accent"),
+        ("Flags", parser_note(entry.profile, shipped=entry.origin == "shipped"), "muted"),
         ("File", home_short(entry.path), "muted"),
         ("Machine", machine.gpu_error if machine and not here else "", "muted"),
     ]
@@ -299,9 +320,10 @@ class PickerScreen(Screen[None]):
 
     def _row(self, key: str, width: int, chosen: bool) -> Line:
         mark: Span = ("▸ " if chosen else "  ", "accent")
-        precise = width >= WITH_PRECISION
         longest = max((len(name) for name in self.catalogue.entries), default=0) + 2
-        name_width = min(max(width - (54 if precise else 35), 18), max(longest, NAME_WIDTH_MIN))
+        # The name tells variants of one shape apart, so the precision goes first where room is short.
+        name_width = min(max(width - 35, 18), max(longest, NAME_WIDTH_MIN))
+        precise = width - name_width - 36 >= PRECISION_WIDTH_MIN
         if key.startswith(BROKEN):
             problem = self.catalogue.problems[key.removeprefix(BROKEN)]
             count = len(problem.errors)
@@ -312,7 +334,7 @@ class PickerScreen(Screen[None]):
         entry = self.catalogue.entries[key]
         glyph = RANK_GLYPHS.get(entry.suitability.rank, RANK_GLYPHS[2])
         fit, role = fit_text(entry)
-        name = clip(entry.name, name_width - 1) + ("*" if REPLACES in entry.origin else "")
+        name = short_name(entry.name, name_width - 1) + ("*" if REPLACES in entry.origin else "")
         return line(
             mark,
             (f"{glyph[0]} ", glyph[1]),

@@ -1,0 +1,149 @@
+"""What a machine costs, and from when on it is cheaper than an API, by arithmetic that shows its workings.
+
+    per month             = per hour × 730
+    per million tokens    = per hour / (tokens per second × 3600) × 10⁶
+    break-even per month  = per month / API price per million × 10⁶      output tokens
+    break-even rate       = break-even per month / (730 × 3600)          output tokens per second, day and night
+
+A break-even rate above what the machine can do means that the API stays cheaper. Prices are never guessed: without one
+in the profile or in the user's configuration there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from console.core.models import Sample
+from console.core.profile import CostSection, HardwareSection, Profile
+
+__all__ = ["HOURS_PER_MONTH", "CostReport", "Throughput", "best_minute", "cost_report", "price_for", "with_price"]
+
+HOURS_PER_MONTH = 730.0
+"""A year's 8,760 hours / 12."""
+WINDOW_S = 60.0
+"""A rate that did not hold for so long is no throughput."""
+
+
+class Throughput(msgspec.Struct, frozen=True, kw_only=True):
+    """Output tokens per second of a whole server, and where the figure is from."""
+
+    tokens_per_s: float
+    basis: str
+    """`given`, or `measured here` with run and date."""
+
+
+class CostReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a profile's machine costs. `None` is unknown; `missing` says what would be needed."""
+
+    usd_per_hour: float | None = None
+    usd_per_month: float | None = None
+    spot_usd_per_hour: float | None = None
+    spot_usd_per_month: float | None = None
+    spot_saving: float | None = None
+    """Share of the on-demand price: 0.6 is 60 % less."""
+    source: str = ""
+    throughput: Throughput | None = None
+    usd_per_million_tokens: float | None = None
+    """Of output, with the machine busy at that throughput."""
+    api_usd_per_million_tokens: float | None = None
+    break_even_tokens_per_month: float | None = None
+    break_even_tokens_per_s: float | None = None
+    break_even_share: float | None = None
+    """Of the throughput; above 1 the API stays cheaper."""
+    missing: tuple[str, ...] = ()
+
+
+def cost_report(
+    cost: CostSection, throughput: Throughput | None = None, api_usd_per_million_tokens: float | None = None
+) -> CostReport:
+    """Do the arithmetic of this module's docstring with what is known.
+
+    Args:
+        cost: price and its source.
+        throughput: measured or given.
+        api_usd_per_million_tokens: of output, that an API asks.
+    """
+    hourly, spot = cost.usd_per_hour, cost.spot_usd_per_hour
+    monthly = None if hourly is None else hourly * HOURS_PER_MONTH
+    tokens_per_s = throughput.tokens_per_s if throughput else None
+    per_million = None if hourly is None or not tokens_per_s else hourly / (tokens_per_s * 3600) * 1e6
+    per_month = per_s = share = None
+    if monthly is not None and api_usd_per_million_tokens:
+        per_month = monthly / api_usd_per_million_tokens * 1e6
+        per_s = per_month / (HOURS_PER_MONTH * 3600)
+        share = per_s / tokens_per_s if tokens_per_s else None
+    missing = (
+        ("a price: usd_per_hour in the profile's [cost] or in config.toml, or --usd-per-hour", hourly is None),
+        ("a throughput: a run that held one for a minute, or --throughput", tokens_per_s is None),
+        ("an API's price to compare with: --api-price", api_usd_per_million_tokens is None),
+    )
+    return CostReport(
+        usd_per_hour=hourly,
+        usd_per_month=monthly,
+        spot_usd_per_hour=spot,
+        spot_usd_per_month=None if spot is None else spot * HOURS_PER_MONTH,
+        spot_saving=None if spot is None or not hourly else 1 - spot / hourly,
+        source=" ".join(part for part in (cost.source, cost.date) if part),
+        throughput=throughput,
+        usd_per_million_tokens=per_million,
+        api_usd_per_million_tokens=api_usd_per_million_tokens,
+        break_even_tokens_per_month=per_month,
+        break_even_tokens_per_s=per_s,
+        break_even_share=share,
+        missing=tuple(text for text, lacks in missing if lacks),
+    )
+
+
+def price_for(hardware: HardwareSection, prices: Mapping[str, CostSection]) -> CostSection | None:
+    """The user's price of a machine: that of the whole (`8xH100`), else of one GPU (`H100`) times their number.
+
+    Case, spaces and `×` for `x` make no difference.
+    """
+    known = {_key(name): price for name, price in prices.items()}
+    whole = known.get(_key(f"{hardware.count}x{hardware.gpu}"))
+    single = known.get(_key(hardware.gpu))
+    if whole is not None or single is None or not hardware.count:
+        return whole
+    return msgspec.structs.replace(
+        single,
+        usd_per_hour=_times(single.usd_per_hour, hardware.count),
+        spot_usd_per_hour=_times(single.spot_usd_per_hour, hardware.count),
+        source=f"{hardware.count} × {single.source or 'config.toml'}",
+    )
+
+
+def with_price(profile: Profile, prices: Mapping[str, CostSection]) -> Profile:
+    """The profile with the user's price where it has none of its own."""
+    price = price_for(profile.hardware, prices) if profile.cost.usd_per_hour is None else None
+    return profile if price is None else msgspec.structs.replace(profile, cost=price)
+
+
+def best_minute(samples: Iterable[Sample]) -> float | None:
+    """Output tokens per second of the best minute that was sampled throughout; `None` if there was none."""
+    rates = [
+        (sample.time_s, rate)
+        for sample in samples
+        if sample.engine is not None and (rate := sample.engine.generation_tokens_per_s) is not None
+    ]
+    best: float | None = None
+    first, total = 0, 0.0
+    for last, (time_s, rate) in enumerate(rates):
+        total += rate
+        while time_s - rates[first][0] > WINDOW_S:
+            total -= rates[first][1]
+            first += 1
+        count = last - first + 1
+        # At 1 Hz a whole minute has 60 samples; a window with gaps says little.
+        if time_s - rates[first][0] >= WINDOW_S - 2 and count >= WINDOW_S * 0.8:
+            best = max(best or 0.0, total / count)
+    return best or None
+
+
+def _key(name: str) -> str:
+    return name.casefold().replace("×", "x").replace(" ", "")
+
+
+def _times(price: float | None, count: int) -> float | None:
+    return None if price is None else price * count
