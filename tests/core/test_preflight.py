@@ -270,7 +270,7 @@ CASES: tuple[Case, ...] = (
         "none",
     ),
     ("orphans", lambda: one("orphans", processes=NoAnswer(reason="hangs")), Verdict.UNKNOWN, "hangs"),
-    ("fit", lambda: one("fit", of=profile()), Verdict.OK, "fits: weights 38.9 GiB"),
+    ("fit", lambda: one("fit", of=profile()), Verdict.OK, "fits: weights 39.7 GiB"),
     (
         "fit",
         lambda: one("fit", of=profile(), gpu=driver(gpus=h200(memory_total_bytes=60 * GIB))),
@@ -608,7 +608,7 @@ def test_a_directory_of_unknown_size_is_weighed() -> None:
     path = profile(model__id="/models/m", model__weights_gb="")
     fits = one("fit", of=path, weights=replace(LOCAL, bytes_present=167_000_000_000))
     assert fits is not None
-    assert "weights 38.9 GiB" in fits.text
+    assert "weights 39.7 GiB" in fits.text
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,9 @@ def _fit_text(found: FitSummary) -> str:
 def _missing(found: FitSummary, memory: object) -> str:
     if isinstance(memory, NoAnswer):
         return f"host memory: {memory.reason}"
-    return next((line for line in found.basis if "unknown" in line), "the arithmetic lacks a figure")
+    lacking = [line for line in found.basis if "unknown" in line]
+    # What it does not know at all says more than which sum then lacks a figure.
+    return next((line for line in lacking if "architecture" in line), lacking[0] if lacking else "a figure is missing")
 
 
 def _parallel(facts: Facts, profile: Profile | None) -> Finding:
