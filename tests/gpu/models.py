@@ -11,14 +11,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from console.io.tinymodel import LLAMA, VOCABULARY, make_model
+from console.io import tinymodel
+from console.io.tinymodel import VOCABULARY, make_model
 
 __all__ = ["ARCHITECTURES", "SHAPES", "V4_COMPRESS_RATIOS", "make", "weights_bytes"]
 
 
 def llama(hidden: int, inner: int, layers: int, heads: int, head_dim: int) -> dict[str, Any]:
     """A Llama 3 shape."""
-    return LLAMA | {
+    return tinymodel.SHAPES["tiny-llama"] | {
         "hidden_size": hidden,
         "intermediate_size": inner,
         "num_hidden_layers": layers,

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from console.io import process as processes
 from tests.gpu import models, smi
 from tests.gpu.report import Skip
 
@@ -40,6 +41,7 @@ __all__ = [
 ROOT = Path(__file__).parents[2]
 COMMAND_S, STOP_S, READY_S = 60.0, 120.0, 240.0
 BLOCKED = 6
+SUPERVISOR_LEAVES_S = 15.0
 """Exit code of a launch that the console's own checks refuse."""
 ON_A_GPU_ALONE = frozenset({"gpu_memory_utilization", "kv_cache_memory_bytes", "kv_cache_dtype", "block_size"})
 """Settings that a rehearsal on the CPU leaves out."""
@@ -311,14 +313,24 @@ class World:
                 self.stop(run)
         if keep is not None:
             return []
+        # A supervisor stays for some seconds after a failed start, for whoever wants to see how it ended.
+        until(lambda: not self._ours(), SUPERVISOR_LEAVES_S, 0.2)
         killed = []
+        for process in self._ours():
+            with contextlib.suppress(psutil.Error):
+                killed.append(f"{process.pid} {' '.join(process.cmdline())[:80]}")
+                process.kill()
+        return killed
+
+    def _ours(self) -> list[psutil.Process]:
+        """Processes of this world that still run."""
+        found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
                 ours = process.environ().get("XDG_STATE_HOME") == self.env["XDG_STATE_HOME"]
                 if process.pid != os.getpid() and (ours or self._writes_here(process.pid)):
-                    killed.append(f"{process.pid} {' '.join(process.cmdline())[:80]}")
-                    process.kill()
-        return killed
+                    found.append(process)
+        return found
 
     def _writes_here(self, pid: int) -> bool:
         return str(Path(f"/proc/{pid}/fd/1").readlink()).startswith(str(self.home / "state"))
@@ -382,13 +394,8 @@ def free_port() -> int:
 
 
 def session_members(session: int | None) -> list[int]:
-    """Live processes of a session."""
-    found = []
-    for process in psutil.process_iter() if session else ():
-        with contextlib.suppress(psutil.Error, OSError):
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-    return found
+    """Processes of a session, as the console itself counts them."""
+    return [] if session is None else list(processes.session_members(session))
 
 
 def is_running(pid: int | None) -> bool:

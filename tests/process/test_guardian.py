@@ -317,3 +317,15 @@ async def test_a_jump_of_the_wall_clock_changes_nothing(lab: Lab, tmp_path: Path
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         child.wait()
+
+
+async def test_a_supervisor_that_takes_over_what_is_over_leaves_soon(lab: Lab) -> None:
+    fake = await lab.start(crash_at="memory")
+    await fake.state(ServerState.FAILED)
+    await fake.over()
+    before = fake.info
+    kill(before.supervisor_pid)
+    await until(lambda: fake.lost)
+    await until(lambda: fake.info.supervisor_pid is None)
+    assert fake.info.state == ServerState.FAILED
+    await until(lambda: process.process_start_s(before.guardian_pid or 0) is None)
