@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine import installed_engine
+from tests.faults.table import SEEN, heading, line
 
 SECRETS = ("VLLM_API_KEY", "HF_TOKEN", "OPENAI_API_KEY")
 
@@ -42,3 +43,11 @@ def cpu_engine(data_home: Path) -> Path:
     """The environment of that engine."""
     (record,) = data_home.glob("dsv4-console/engines/*/engine.json")
     return record.parent
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The faults that were done to the real engine, as the README shows them."""
+    if SEEN:
+        terminalreporter.section("faults")
+        for text in (heading(), *map(line, SEEN)):
+            terminalreporter.write_line(text)

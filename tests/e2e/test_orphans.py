@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.case import FaultCase, FaultWorld, run_case
 from tests.faults.cases import CASES
+from tests.faults.table import SEEN, Row
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
@@ -35,6 +36,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, data_home: Path) -> Iterato
 def test_a_server_that_is_left_serving(case: FaultCase, shared: FaultWorld) -> None:
     shared.make_whole()
     result = run_case(case, shared)
+    SEEN.append(Row(case, result))
     assert result.processes_left == 0
 
 
@@ -44,6 +46,7 @@ def test_a_server_of_its_own(case: FaultCase, tmp_path: Path, data_home: Path) -
     try:
         world.launch(*case.settings, until="loading" if case.id == "killed-during-start" else "ready")
         result = run_case(case, world)
+        SEEN.append(Row(case, result))
         assert result.processes_left == 0
         if case.expect == "nothing left":
             assert world.state() in {"crashed", "failed", "stopped"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.faults.case import FaultCase, FaultResult
 
-__all__ = ["BEGIN", "END", "Row", "heading", "line", "put_into"]
+__all__ = ["BEGIN", "END", "SEEN", "Row", "heading", "line", "put_into"]
 
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 SEEN_CHARS = 100
@@ -23,6 +23,10 @@ class Row:
     case: FaultCase
     result: FaultResult | None
     trouble: str = ""
+
+
+SEEN: list[Row] = []
+"""What the tests of this process have seen, for the summary at their end."""
 
 
 def heading() -> str:
