@@ -102,6 +102,7 @@ def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: 
         output.say(f"note: {warning}")
     if arguments.dry_run:
         return _dry_run(plan, output)
+    check_offer(plan)
     for sentence in tasks.run(backend.recover()):
         output.say(f"note: {sentence}")
     said = _check(backend, plan, arguments, output)
@@ -218,7 +219,6 @@ def _install(backend: Backend, plan: LaunchPlan, arguments: argparse.Namespace, 
     Raises:
         EngineError: they do not, or nobody can be asked.
     """
-    check_offer(plan)
     title, offer = "No engine for this profile is installed", plan.install_offer
     if not arguments.yes:
         nobody = EngineError(title, "and nobody can be asked here", f"Run: {offer}, or add --yes")

@@ -93,8 +93,8 @@ def attempt(case: FaultCase, world: FaultWorld, *, whole: bool) -> Row:
             if not (world.runs.exists() and any(world.runs.iterdir())):
                 world.launch()
             world.make_whole()
-        else:
-            world.launch(*case.settings, until="loading" if case.id == "killed-during-start" else "ready")
+        elif case.needs != "nothing":
+            world.launch(*case.settings, until=case.until)
         return Row(case, run_case(case, world))
     except Exception as error:
         return Row(case, None, f"{type(error).__name__}: {error}")

@@ -30,7 +30,7 @@ REQUEST_TOKENS = 40
 TP2 = ("serve.tensor_parallel_size=2", 'env.VLLM_CPU_OMP_THREADS_BIND="0|1"')
 """Two workers, each with a core of its own: the CPU engine does not start them otherwise."""
 
-Needs = Literal["server", "fresh", "tp2"]
+Needs = Literal["server", "fresh", "tp2", "nothing"]
 Outcome = Literal["serves", "nothing left"]
 
 
@@ -41,13 +41,18 @@ class FaultCase:
     id: str
     title: str
     needs: Needs = "server"
-    """`server`: any that serves, which it leaves serving; `fresh`: one of its own; `tp2`: one with two workers."""
+    """`server`: any that serves, which it leaves serving; `fresh`: one of its own; `tp2`: one with two workers;
+    `nothing`: it starts what it needs itself."""
+    until: str = "ready"
+    """State of a server of its own in which the harm is done."""
     settings: tuple[str, ...] = ()
     """Of a server of its own, as after `--set`."""
     loaded: bool = False
     """Requests are streaming meanwhile."""
     may_lose: bool = True
     """Requests that were accepted may fail."""
+    leaves_run: bool = True
+    """There is a run afterwards that says what happened."""
     inject: Callable[[FaultWorld], None]
     """Does the harm. Notes the moment with `world.harmed()` where that is not its return."""
     detected: Callable[[FaultWorld], str]
@@ -129,7 +134,7 @@ class FaultWorld(World):
 
     def state(self) -> str:
         """Last state on record."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ValueError):
             return str(self.info().get("state", ""))
         return ""
 
@@ -251,7 +256,7 @@ def run_case(case: FaultCase, world: FaultWorld) -> FaultResult:
     Raises:
         AssertionError: the end is not the one that the case expects; the message says what was seen.
     """
-    world.before = world.info()
+    world.before = {} if case.needs == "nothing" else world.info()
     world.harmed_s, world.begun_s = None, time.time()
     with world.load() if case.loaded else contextlib.nullcontext() as load:
         case.inject(world)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import signal
+import socket
 import subprocess
 import termios
 import time
@@ -163,6 +164,41 @@ def during_restart(world: FaultWorld) -> None:
     child.communicate(timeout=300.0)
 
 
+def stop_under_load(world: FaultWorld) -> None:
+    child = world.spawn(["stop"])
+    world.harmed()
+    child.communicate(timeout=120.0)
+    assert child.returncode == 0
+
+
+def too_long_a_context(world: FaultWorld) -> None:
+    arguments = ["--profile", "cpu-smoke", "--set", f"serve.port={world.port}", "--set", "serve.max_model_len=999999"]
+    child = world.spawn(arguments)
+    world.harmed()
+    child.communicate(timeout=240.0)
+    assert child.returncode == 1
+
+
+def taken_port(world: FaultWorld) -> None:
+    with socket.create_server(("127.0.0.1", world.port)):
+        world.harmed()
+        done = world.run("--profile", "cpu-smoke", "--set", f"serve.port={world.port}")
+    assert done.returncode == 6
+    world.before = {"said": done.stderr}
+
+
+def diagnosed(world: FaultWorld) -> str:
+    """What the run's record names as the cause."""
+    found = world.info().get("diagnosis") or {}
+    return str(found.get("title", ""))
+
+
+def refused(world: FaultWorld) -> str:
+    """What the launch was refused with; no run was begun."""
+    assert not (world.runs.exists() and any(world.runs.iterdir()))
+    return next((line.strip() for line in world.before["said"].splitlines() if str(world.port) in line), "")
+
+
 CASES: tuple[FaultCase, ...] = (
     FaultCase(
         id="tui-killed", title="SIGKILL to the terminal UI", inject=kill_terminal_ui, detected=unharmed, expect="serves"
@@ -310,6 +346,7 @@ CASES: tuple[FaultCase, ...] = (
         id="killed-during-start",
         title="SIGKILL to the supervisor during a start",
         needs="fresh",
+        until="loading",
         inject=during_start,
         detected=said("took over"),
         expect="serves",
@@ -329,5 +366,32 @@ CASES: tuple[FaultCase, ...] = (
         inject=during_restart,
         detected=said("took over"),
         expect="serves",
+    ),
+    FaultCase(
+        id="stop-under-load",
+        title="a stop under load",
+        needs="fresh",
+        loaded=True,
+        may_lose=False,
+        inject=stop_under_load,
+        detected=said("drain:", "→ stopping"),
+        expect="nothing left",
+    ),
+    FaultCase(
+        id="context-too-long",
+        title="a start that cannot work: a context longer than the model's",
+        needs="nothing",
+        inject=too_long_a_context,
+        detected=diagnosed,
+        expect="nothing left",
+    ),
+    FaultCase(
+        id="port-taken",
+        title="a start on a port that another program has",
+        needs="nothing",
+        inject=taken_port,
+        leaves_run=False,
+        detected=refused,
+        expect="nothing left",
     ),
 )

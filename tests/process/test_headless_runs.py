@@ -116,11 +116,13 @@ def test_a_start_that_fails(world: FakeWorld) -> None:
     world.fake(crash_at="memory", error="context-too-long")
     headless = world.headless()
     assert headless.wait_end() == 1
-    cause, quoted, remedy, log = headless.narration[-4:]
+    cause, remedy, log, again = headless.narration[-4:]
     assert cause.startswith("  cause:  A context of")
-    assert "log line" in quoted
-    assert remedy.endswith("Try: --set serve.max_model_len=348160")
-    assert Path(log.removeprefix("  log:    ")).is_file()
+    assert remedy.startswith("  remedy: Lower serve.max_model_len")
+    path, number, _ = log.removeprefix("  log:    ").split(":", 2)
+    assert "max seq len" in Path(path).read_text(encoding="utf-8").split("\n")[int(number) - 1]
+    assert again.startswith("  try:    dsv4-console --profile ")
+    assert again.endswith(" --set serve.max_model_len=348160")
     assert headless.of("failure")[0]["diagnosis"]["why"]
     status = world.run("status")
     assert status.returncode == 5

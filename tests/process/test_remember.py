@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.world import wait_for
 from tests.process.fake_world import FakeWorld
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
