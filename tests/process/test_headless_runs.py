@@ -120,7 +120,7 @@ def test_a_start_that_fails(world: FakeWorld) -> None:
     assert cause.startswith("  cause:  A context of")
     assert remedy.startswith("  remedy: Lower serve.max_model_len")
     path, number, _ = log.removeprefix("  log:    ").split(":", 2)
-    assert "max seq len" in Path(path).read_text(encoding="utf-8").split("\n")[int(number) - 1]
+    assert b"max seq len" in Path(path).read_bytes().split(b"\n")[int(number) - 1]
     assert again.startswith("  try:    dsv4-console --profile ")
     assert again.endswith(" --set serve.max_model_len=348160")
     assert headless.of("failure")[0]["diagnosis"]["why"]
