@@ -44,8 +44,7 @@ def test_a_server_that_is_left_serving(case: FaultCase, shared: FaultWorld) -> N
 def test_a_server_of_its_own(case: FaultCase, tmp_path: Path, data_home: Path) -> None:
     world = FaultWorld(tmp_path, data_home)
     try:
-        if case.needs != "nothing":
-            world.launch(*case.settings, until=case.until)
+        world.prepare(case)
         result = run_case(case, world)
         SEEN.append(Row(case, result))
         assert result.processes_left == 0

@@ -93,8 +93,8 @@ def attempt(case: FaultCase, world: FaultWorld, *, whole: bool) -> Row:
             if not (world.runs.exists() and any(world.runs.iterdir())):
                 world.launch()
             world.make_whole()
-        elif case.needs != "nothing":
-            world.launch(*case.settings, until=case.until)
+        else:
+            world.prepare(case)
         return Row(case, run_case(case, world))
     except Exception as error:
         return Row(case, None, f"{type(error).__name__}: {error}")

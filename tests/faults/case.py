@@ -30,6 +30,19 @@ REQUEST_TOKENS = 40
 TP2 = ("serve.tensor_parallel_size=2", 'env.VLLM_CPU_OMP_THREADS_BIND="0|1"')
 """Two workers, each with a core of its own: the CPU engine does not start them otherwise."""
 
+CLOCK = """
+import time
+from pathlib import Path
+_real, _offset = time.time, Path({path!r})
+def _shifted():
+    try:
+        return _real() + float(_offset.read_text())
+    except (OSError, ValueError):
+        return _real()
+time.time = _shifted
+"""
+"""As `sitecustomize`: a file moves the wall clock of every Python of a world, the console's and vLLM's."""
+
 Needs = Literal["server", "fresh", "tp2", "nothing"]
 Outcome = Literal["serves", "nothing left"]
 
@@ -51,6 +64,8 @@ class FaultCase:
     """Requests are streaming meanwhile."""
     may_lose: bool = True
     """Requests that were accepted may fail."""
+    own_clock: bool = False
+    """Its processes see a clock that the case can set."""
     leaves_run: bool = True
     """There is a run afterwards that says what happened."""
     inject: Callable[[FaultWorld], None]
@@ -94,6 +109,17 @@ class FaultWorld(World):
         """When the case began."""
         self.before: dict[str, Any] = {}
 
+    def own_clock(self) -> None:
+        """Give everything that is started from here on a wall clock that `shift_clock` moves."""
+        folder = self.home / "clock"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(CLOCK.format(path=str(folder / "offset_s")), encoding="utf-8")
+        self.env["PYTHONPATH"] = str(folder)
+
+    def shift_clock(self, seconds: float) -> None:
+        """Set the clock to the real time and so many seconds."""
+        (self.home / "clock" / "offset_s").write_text(str(seconds), encoding="utf-8")
+
     @property
     def run_dir(self) -> Path:
         """The newest run."""
@@ -111,6 +137,19 @@ class FaultWorld(World):
         lines = (self.run_dir / "events.jsonl").read_text(encoding="utf-8").splitlines()
         events = [json.loads(line) for line in lines]
         return [f"{event['kind']}: {event['text']}" for event in events if event["time_s"] >= since_s]
+
+    def samples(self) -> list[str]:
+        """Its samples as they stand on disk."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.run_dir / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+        return []
+
+    def prepare(self, case: FaultCase) -> None:
+        """What a case with a server of its own needs."""
+        if case.own_clock:
+            self.own_clock()
+        if case.needs != "nothing":
+            self.launch(*case.settings, until=case.until)
 
     def launch(self, *settings: str, until: str = "ready") -> None:
         """Start `cpu-smoke` detached from this process, and wait for a state."""

@@ -22,6 +22,8 @@ __all__ = ["CASES"]
 KILL, STOP, CONT = signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT
 RESTARTING = ("supervise.restart=on-failure",)
 QUICK_HANG = ("supervise.hang_timeout_s=10",)
+SAMPLES_SEEN = 10
+"""So many after a jump of the clock: the supervisor works as before."""
 CANARY = ("supervise.canary_s=5", "supervise.hang_timeout_s=0")
 
 
@@ -162,6 +164,16 @@ def during_restart(world: FaultWorld) -> None:
     until_stopping(world)
     world.signal(KILL, "supervisor")
     child.communicate(timeout=300.0)
+
+
+def jump_clock(world: FaultWorld) -> None:
+    """A day ahead, and two days back from there, each for long enough that every timer looks at it."""
+    for day in (1, -1):
+        world.shift_clock(day * 86_400)
+        if day == 1:
+            world.harmed()
+        before = len(world.samples())
+        wait_for("samples to go on", lambda before=before: len(world.samples()) > before + SAMPLES_SEEN, 60.0)
 
 
 def stop_under_load(world: FaultWorld) -> None:
@@ -365,6 +377,17 @@ CASES: tuple[FaultCase, ...] = (
         needs="fresh",
         inject=during_restart,
         detected=said("took over"),
+        expect="serves",
+    ),
+    FaultCase(
+        id="clock-jumps",
+        title="the clock jumps a day ahead, then two days back",
+        needs="fresh",
+        loaded=True,
+        own_clock=True,
+        may_lose=False,
+        inject=jump_clock,
+        detected=unharmed,
         expect="serves",
     ),
     FaultCase(
