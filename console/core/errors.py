@@ -7,6 +7,7 @@ from enum import IntEnum
 __all__ = [
     "BlockedError",
     "ConsoleError",
+    "DownloadError",
     "EngineError",
     "ExitCode",
     "HardwareError",
@@ -79,6 +80,12 @@ class ProfileError(ConsoleError):
 
 class EngineError(ConsoleError):
     """vLLM is absent, has the wrong version, or could not be installed."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
+class DownloadError(ConsoleError):
+    """A model could not be downloaded."""
 
     exit_code = ExitCode.ENVIRONMENT
 
