@@ -37,10 +37,8 @@ def download(arguments: argparse.Namespace, output: Output) -> int:
         output.line({"type": "nothing", "model": profile.model.id})
         return ExitCode.OK
     if arguments.revision and arguments.revision != profile.model.revision:
-        launched = profile.model.revision or "the main branch"
-        output.say(
-            f"note: the profile launches {launched}; for this one: --set model.revision={shlex.quote(arguments.revision)}"
-        )
+        launched, option = profile.model.revision or "the main branch", f"model.revision={arguments.revision}"
+        output.say(f"note: the profile launches {launched}; for this one launch with --set {shlex.quote(option)}")
     if plan.engine_name is None:
         plan = install_missing(backend, plan, output, yes=arguments.sure)
     result = run_download(backend, plan, output, arguments.revision)

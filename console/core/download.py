@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -26,6 +27,7 @@ __all__ = [
     "progress_text",
     "refusal",
     "start_text",
+    "telling",
 ]
 
 EXCLUDED = "original/*"
@@ -36,6 +38,7 @@ SPAN_S_MIN = 2.0
 """A shorter time gives no rate."""
 QUIET_S = 20.0
 """Nothing new for so long is said."""
+NOT_TELLING = (" ", "Traceback ", "Hint:", "During handling of", "The above exception was")
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -185,13 +188,13 @@ class Refusal(Data, frozen=True, kw_only=True):
     """`{model}` is the repository."""
 
 
-SET_TOKEN = "set HF_TOKEN in the environment of dsv4-console to a token that may read it"
+SET_IT = "set HF_TOKEN in the environment of dsv4-console to a token that may read it"
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         id="gated",
-        pattern=r"GatedRepo|requires approval|gated repo|not in the authorized list",
+        pattern=r"GatedRepo|requires approval|Cannot access gated repo|not in the authorized list",
         title="The model is gated",
-        remedy=f"Accept its licence at https://huggingface.co/{{model}}, then {SET_TOKEN}.",
+        remedy=f"Accept its licence at https://huggingface.co/{{model}}, then {SET_IT}.",
     ),
     Refusal(
         id="token",
@@ -209,13 +212,13 @@ REFUSALS: tuple[Refusal, ...] = (
         id="missing",
         pattern=r"RepositoryNotFound|Repository Not Found|Model '[^']*' not found",
         title="There is no such model repository, or it is private",
-        remedy=f"Check model.id for spelling; for a private repository {SET_TOKEN}.",
+        remedy=f"Check model.id for spelling; for a private repository {SET_IT}.",
     ),
     Refusal(
         id="refused",
-        pattern=r"\b40[13]\b|Forbidden|Unauthorized",
+        pattern=r"Error 40[13]\b|\b40[13] Client|Forbidden|Unauthorized",
         title="The hub refuses access",
-        remedy=f"See whether you may read https://huggingface.co/{{model}}, and {SET_TOKEN}.",
+        remedy=f"See whether you may read https://huggingface.co/{{model}}, and {SET_IT}.",
     ),
     Refusal(
         id="disk",
@@ -237,7 +240,7 @@ REFUSALS: tuple[Refusal, ...] = (
     ),
     Refusal(
         id="too-many",
-        pattern=r"\b429\b|Too Many Requests",
+        pattern=r"Error 429\b|\b429 Client|Too Many Requests",
         title="The hub asks to come back later",
         remedy="Wait some minutes; with HF_TOKEN set more requests are allowed.",
     ),
@@ -245,7 +248,7 @@ REFUSALS: tuple[Refusal, ...] = (
         id="network",
         pattern=r"Connect(?:ion)?(?:Error| reset| refused| aborted)|timed? ?out|Timeout|ProtocolError|ProxyError"
         r"|peer closed connection|Name or service not known|name resolution|Consistency check failed|SSLError|SSL:"
-        r"|LocalEntryNotFound|IncompleteSnapshot|\b50[0234]\b",
+        r"|LocalEntryNotFound|IncompleteSnapshot|Error 50[0234]\b|\b50[0234] Server",
         title="The connection to the hub failed",
         remedy="Check the network, HTTPS_PROXY, and HF_ENDPOINT if you use a mirror.",
     ),
@@ -253,7 +256,12 @@ REFUSALS: tuple[Refusal, ...] = (
 """The first row that matches any line counts: a reason that the hub names goes before the number that repeats it."""
 
 
-def refusal(lines: tuple[str, ...]) -> Refusal | None:
+def telling(lines: Iterable[str]) -> tuple[str, ...]:
+    """The lines of an output that tell a reason: no frames of a traceback, whose numbers and names mean nothing."""
+    return tuple(line for line in lines if line.strip() and not line.startswith(NOT_TELLING))
+
+
+def refusal(lines: Sequence[str]) -> Refusal | None:
     """The row that explains this output, `None` if none does."""
     return next(
         (row for row in REFUSALS if any(re.search(row.pattern, line, re.IGNORECASE) for line in lines)),

@@ -26,6 +26,7 @@ from console.core.download import (
     Listing,
     RateMeter,
     refusal,
+    telling,
 )
 from console.core.errors import DownloadError
 from console.core.text import Redactor, clean, is_secret_name
@@ -260,9 +261,8 @@ class _Download:
     def failure(self, lines: tuple[str, ...]) -> DownloadError:
         """The error that these lines of output mean."""
         redact = Redactor(value for name, value in self.env.items() if is_secret_name(name))
-        said = [redact(clean(line)) for line in lines if line.strip()]
-        row = refusal(tuple(said))
-        # Of a traceback the last lines say what happened; of what `hf` explains, all do.
+        said = [redact(clean(line)) for line in telling(lines) or lines]
+        row = refusal(said)
         message = "\n".join([self.model, *(f"  {line}" for line in said[-TAIL_LINES_SHOWN:]), f"Log: {self.log.path}"])
         kept = ""
         if self.last is not None and self.last.bytes_done:

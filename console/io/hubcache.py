@@ -21,7 +21,7 @@ BLOCK_BYTES = 512
 ABANDONED_S = 3600.0
 """What nobody holds and nobody wrote to for so long was left by a process that was killed."""
 UNIQUE = re.compile(r"(?P<blob>.+)\.[0-9a-f]{8}\.incomplete")
-"""huggingface_hub 2.4 writes to a name of its own per process and never takes it up again; `ETAG.incomplete` is older."""
+"""huggingface_hub 2.4 writes to a name of its own per process, and never takes it up again as older ones do."""
 
 
 def repository_path(cache: Path, model: str) -> Path:
