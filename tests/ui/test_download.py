@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+
+from textual.pilot import Pilot
 
 from console.client.api import DownloadOffer, DownloadProgress
 from console.core.errors import DownloadError
 from console.tui.screens.picker import PickerScreen
 from tests.fakes.backend import GIB, FakeBackend
-from tests.ui.demo import running, wait_for, wait_text
+from tests.ui.screen_text import running, wait_for, wait_text
 
 OFFER = DownloadOffer(model="deepseek-ai/DeepSeek-V4-Flash", path="/cache/hub", bytes_total=170e9)
 GOING = DownloadProgress(
@@ -28,6 +31,10 @@ def backend(engine: str | None = "cuda-0.33.0") -> FakeBackend:
     fake.offer = OFFER
     fake.download_steps = [GOING]
     return fake
+
+
+def told(pilot: Pilot[Any], words: str) -> bool:
+    return any(words in f"{note.title} {note.message}" for note in pilot.app._notifications)
 
 
 async def test_downloaded_then_launched() -> None:
@@ -87,7 +94,7 @@ async def test_cancelled_launches_nothing() -> None:
         await wait_text(pilot, "40.0 GiB of 160 GiB")
         await pilot.press("x")
         await wait_for(pilot, lambda: isinstance(pilot.app.screen, PickerScreen), "back")
-        await wait_text(pilot, "Whole files stay")
+        await wait_for(pilot, lambda: told(pilot, "Whole files stay"), "told")
     assert not fake.launched
     assert not fake.downloaded
 
@@ -111,8 +118,8 @@ async def test_on_its_own_from_the_list() -> None:
         await pilot.press("d")
         await wait_text(pilot, "Download the weights of flash-4xh200?", "the next download goes on")
         await pilot.press("y")
-        await wait_text(pilot, "The weights are here")
+        await wait_for(pilot, lambda: told(pilot, "The weights are here"), "told")
         await pilot.press("d")
-        await wait_text(pilot, "Nothing to download")
+        await wait_for(pilot, lambda: told(pilot, "Nothing to download"), "told")
     assert fake.downloaded == ["deepseek-ai/DeepSeek-V4-Flash"]
     assert not fake.launched
