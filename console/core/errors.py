@@ -30,7 +30,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """Unknown option, or a profile that is missing or broken."""
     ENVIRONMENT = 3
-    """No engine, wrong engine version, directory not writable, a port taken during the start, a download that failed."""
+    """No engine, wrong engine version, directory not writable, a port taken during the start, a failed download."""
     NOT_READY = 4
     """The server was not ready in time."""
     NOT_RUNNING = 5

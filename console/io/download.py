@@ -29,13 +29,14 @@ from console.core.download import (
     telling,
 )
 from console.core.errors import DownloadError
-from console.core.text import Redactor, clean, is_secret_name
+from console.core.text import Redactor, clean
 from console.core.units import bytes_text, elapsed_text
 from console.io import hubcache, paths
 from console.io.engines.child import InstallLog, run_step, uninterrupted
 from console.io.engines.locate import clean_environment
+from console.io.secrets import known_secrets
 
-__all__ = ["download", "find_hf"]
+__all__ = ["download", "find_hf", "interpreter_of"]
 
 ASK_TIMEOUT_S = 120.0
 """To import huggingface_hub and ask one question: 2 s were seen, a cold network disk takes longer."""
@@ -138,7 +139,7 @@ async def download(
     with _lock(folder, model) as lock_fd, _log(folder, model) as log:
         work = _Download(model, cache, whole_env, log, progress)
         await asyncio.to_thread(hubcache.sweep, cache, model)
-        await work.ask(_interpreter(hf), revision, folder, lock_fd)
+        await work.ask(interpreter_of(hf), revision, folder, lock_fd)
         await work.check_room()
         if work.last is not None and work.last.files_done == work.last.files_total and work.has_snapshot():
             return work.result()
@@ -260,7 +261,7 @@ class _Download:
 
     def failure(self, lines: tuple[str, ...]) -> DownloadError:
         """The error that these lines of output mean."""
-        redact = Redactor(value for name, value in self.env.items() if is_secret_name(name))
+        redact = Redactor(known_secrets())
         said = [redact(clean(line)) for line in telling(lines) or lines]
         row = refusal(said)
         message = "\n".join([self.model, *(f"  {line}" for line in said[-TAIL_LINES_SHOWN:]), f"Log: {self.log.path}"])
@@ -271,7 +272,7 @@ class _Download:
         return DownloadError(row.title if row else "The download failed", message, f"{remedy}{kept}")
 
 
-def _interpreter(hf: Path) -> str:
+def interpreter_of(hf: Path) -> str:
     """The Python that runs `hf`, from its first lines; what pip and uv write where a path is long starts with sh."""
     with contextlib.suppress(OSError), hf.open("rb") as file:
         head = file.read(HEAD_BYTES).decode(errors="replace")
@@ -304,7 +305,9 @@ def _lock(folder: Path, model: str) -> Iterator[int]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise DownloadError(
-                "This model is being downloaded already", model, "Wait for that download, or end it."
+                "This model is being downloaded already",
+                model,
+                f"Wait for that download, or look for it: pgrep -af 'download.* {model}'",
             ) from error
         yield handle
     finally:

@@ -41,7 +41,7 @@ async def test_downloaded_then_launched() -> None:
     fake = backend()
     fake.download_hold = asyncio.Event()
     async with running(fake) as pilot:
-        await wait_text(pilot, "flash-4xh200")
+        await wait_text(pilot, "▸ ● flash-4xh200")
         await pilot.press("enter")
         await wait_text(pilot, "(158 GiB) is not here", "▸ d  download the weights, then launch", "y  launch; vLLM")
         await pilot.press("d")
@@ -63,7 +63,7 @@ async def test_downloaded_then_launched() -> None:
 async def test_launched_without() -> None:
     fake = backend()
     async with running(fake) as pilot:
-        await wait_text(pilot, "flash-4xh200")
+        await wait_text(pilot, "▸ ● flash-4xh200")
         await pilot.press("enter")
         await wait_text(pilot, "download the weights, then launch")
         await pilot.press("y")
@@ -87,7 +87,7 @@ async def test_cancelled_launches_nothing() -> None:
     fake = backend()
     fake.download_hold = asyncio.Event()
     async with running(fake) as pilot:
-        await wait_text(pilot, "flash-4xh200")
+        await wait_text(pilot, "▸ ● flash-4xh200")
         await pilot.press("enter")
         await wait_text(pilot, "download the weights, then launch")
         await pilot.press("d")
@@ -103,7 +103,7 @@ async def test_a_refusal_is_told_with_its_remedy() -> None:
     fake = backend()
     fake.download_error = DownloadError("The model is gated", "a/gated", "Accept its licence")
     async with running(fake) as pilot:
-        await wait_text(pilot, "flash-4xh200")
+        await wait_text(pilot, "▸ ● flash-4xh200")
         await pilot.press("enter")
         await wait_text(pilot, "download the weights, then launch")
         await pilot.press("d")
@@ -114,7 +114,7 @@ async def test_a_refusal_is_told_with_its_remedy() -> None:
 async def test_on_its_own_from_the_list() -> None:
     fake = backend()
     async with running(fake) as pilot:
-        await wait_text(pilot, "flash-4xh200")
+        await wait_text(pilot, "▸ ● flash-4xh200")
         await pilot.press("d")
         await wait_text(pilot, "Download the weights of flash-4xh200?", "the next download goes on")
         await pilot.press("y")
