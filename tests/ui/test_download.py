@@ -41,7 +41,7 @@ async def test_downloaded_then_launched() -> None:
     fake = backend()
     fake.download_hold = asyncio.Event()
     async with running(fake) as pilot:
-        await wait_text(pilot, "▸ ● flash-4xh200")
+        await wait_text(pilot, "▸ ● flash-4xh200", "Engine    vLLM 0.33.0")
         await pilot.press("enter")
         await wait_text(pilot, "(158 GiB) is not here", "▸ d  download the weights, then launch", "y  launch; vLLM")
         await pilot.press("d")
@@ -63,7 +63,7 @@ async def test_downloaded_then_launched() -> None:
 async def test_launched_without() -> None:
     fake = backend()
     async with running(fake) as pilot:
-        await wait_text(pilot, "▸ ● flash-4xh200")
+        await wait_text(pilot, "▸ ● flash-4xh200", "Engine    vLLM 0.33.0")
         await pilot.press("enter")
         await wait_text(pilot, "download the weights, then launch")
         await pilot.press("y")
@@ -87,7 +87,7 @@ async def test_cancelled_launches_nothing() -> None:
     fake = backend()
     fake.download_hold = asyncio.Event()
     async with running(fake) as pilot:
-        await wait_text(pilot, "▸ ● flash-4xh200")
+        await wait_text(pilot, "▸ ● flash-4xh200", "Engine    vLLM 0.33.0")
         await pilot.press("enter")
         await wait_text(pilot, "download the weights, then launch")
         await pilot.press("d")
@@ -103,7 +103,7 @@ async def test_a_refusal_is_told_with_its_remedy() -> None:
     fake = backend()
     fake.download_error = DownloadError("The model is gated", "a/gated", "Accept its licence")
     async with running(fake) as pilot:
-        await wait_text(pilot, "▸ ● flash-4xh200")
+        await wait_text(pilot, "▸ ● flash-4xh200", "Engine    vLLM 0.33.0")
         await pilot.press("enter")
         await wait_text(pilot, "download the weights, then launch")
         await pilot.press("d")
@@ -114,11 +114,12 @@ async def test_a_refusal_is_told_with_its_remedy() -> None:
 async def test_on_its_own_from_the_list() -> None:
     fake = backend()
     async with running(fake) as pilot:
-        await wait_text(pilot, "▸ ● flash-4xh200")
+        await wait_text(pilot, "▸ ● flash-4xh200", "Engine    vLLM 0.33.0")
         await pilot.press("d")
         await wait_text(pilot, "Download the weights of flash-4xh200?", "the next download goes on")
         await pilot.press("y")
         await wait_for(pilot, lambda: told(pilot, "The weights are here"), "told")
+        await wait_for(pilot, lambda: not any(each.group == "flow" for each in pilot.app.workers), "ready for the next")
         await pilot.press("d")
         await wait_for(pilot, lambda: told(pilot, "Nothing to download"), "told")
     assert fake.downloaded == ["deepseek-ai/DeepSeek-V4-Flash"]
