@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from console.core.preflight import Check
     from console.io.notify import Notifier
 
-__all__ = ["overrides_from", "run"]
+__all__ = ["install_missing", "overrides_from", "run"]
 
 NEED_A_PROFILE = ("dry_run", "detach", "set", "force", "yes", "drain_timeout", "ready_timeout", "json")
 ONLY_FOR_THE_UI = ("attach", "ascii", "no_mouse")
@@ -107,8 +107,12 @@ def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: 
         output.say(f"note: {sentence}")
     said = _check(backend, plan, arguments, output)
     if plan.engine_name is None:
-        plan = _install(backend, plan, arguments, output)
+        plan = install_missing(backend, plan, output, yes=arguments.yes)
         _check(backend, plan, arguments, output, said)  # what only an engine can tell
+    from console.cli.download import offered, run_download
+
+    if offered(backend, plan, output, yes=arguments.yes):
+        run_download(backend, plan, output)
     return tasks.run(_launch(backend, plan, arguments, output, notifier))
 
 
@@ -213,14 +217,14 @@ def _dry_run(plan: LaunchPlan, output: Output) -> int:
     return ExitCode.OK
 
 
-def _install(backend: Backend, plan: LaunchPlan, arguments: argparse.Namespace, output: Output) -> LaunchPlan:
+def install_missing(backend: Backend, plan: LaunchPlan, output: Output, *, yes: bool) -> LaunchPlan:
     """Install the missing engine where the operator agrees.
 
     Raises:
         EngineError: they do not, or nobody can be asked.
     """
     title, offer = "No engine for this profile is installed", plan.install_offer
-    if not arguments.yes:
+    if not yes:
         nobody = EngineError(title, "and nobody can be asked here", f"Run: {offer}, or add --yes")
         if not output.ask(f"{title}. Run `{offer}` now?", default=True, otherwise=nobody):
             raise EngineError(title, "", f"Run: {offer}")

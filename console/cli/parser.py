@@ -102,6 +102,7 @@ def build() -> argparse.ArgumentParser:
     _profiles(commands, common)
     _catalogue(commands, common)
     _engine(commands, common)
+    _download(commands, common)
     _doctor(commands, common)
     _runs(commands, common)
     _housekeeping(commands, common)
@@ -130,7 +131,9 @@ def _launch_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="serve an address that others reach although VLLM_API_KEY is not set; --force does not cover this",
     )
-    launch.add_argument("--yes", action="store_true", help="install a missing engine without asking")
+    launch.add_argument(
+        "--yes", action="store_true", help="install a missing engine and download missing weights without asking"
+    )
     launch.add_argument(
         "--drain-timeout", metavar="S", type=_seconds, help="on a signal, let requests finish for so long"
     )
@@ -191,6 +194,16 @@ def _catalogue(commands: argparse._SubParsersAction[_Parser], common: _Parser) -
         "--throughput", metavar="TOK_S", type=_rate, help="output tokens per second; default: as measured here"
     )
     verb.set_defaults(function="cost.cost")
+
+
+def _download(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    verb = commands.add_parser(
+        "download", parents=[common], help="the weights of a profile, or what is missing of them; goes on after a break"
+    )
+    verb.add_argument("name", metavar="PROFILE")
+    verb.add_argument("--revision", metavar="REV", help="branch, tag or commit; default: the profile's")
+    verb.add_argument("--yes", action="store_true", dest="sure", help="install a missing engine without asking")
+    verb.set_defaults(function="download.download")
 
 
 def _engine(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:

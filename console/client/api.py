@@ -11,12 +11,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from console.core.download import DownloadProgress, DownloadResult
 from console.core.errors import EngineError
 from console.core.fit import FitSummary
 from console.core.models import ChatDelta, ChatMessage, ChatOptions, GpuReading, LogPage, ProfileChange
 from console.core.preflight import Preflight
 from console.core.profile import Profile
 from console.core.suitability import Suitability
+from console.core.units import bytes_text
 from console.protocol import Happened, History, Pushed, RunInfo
 
 __all__ = [
@@ -24,6 +26,9 @@ __all__ = [
     "ChatDelta",
     "ChatMessage",
     "ChatOptions",
+    "DownloadOffer",
+    "DownloadProgress",
+    "DownloadResult",
     "FitSummary",
     "InstallProgress",
     "LaunchPlan",
@@ -117,6 +122,24 @@ class InstallProgress(Info, frozen=True, kw_only=True):
     step: str
     """In words: `resolving`, `downloading torch 182 MiB`, `checking vllm --version`."""
     fraction: float | None = None
+
+
+class DownloadOffer(Info, frozen=True, kw_only=True):
+    """Weights that are not here, or not all of them, and can be downloaded before a launch."""
+
+    model: str
+    path: str
+    """The cache that they go into."""
+    bytes_total: float | None
+    """As the profile says."""
+    bytes_present: int = 0
+
+    @property
+    def text(self) -> str:
+        """What is missing, in a sentence."""
+        size = f" ({bytes_text(self.bytes_total)})" if self.bytes_total else ""
+        how_much = f"has only {bytes_text(self.bytes_present)} here" if self.bytes_present else "is not here"
+        return f"{self.model}{size} {how_much}: {self.path}"
 
 
 class Lost(Info, frozen=True, kw_only=True):
@@ -217,6 +240,20 @@ class Backend(Protocol):
 
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
         """Install what `plan.install_offer` names and plan again. Cancelling leaves nothing half-made."""
+        ...
+
+    async def download_offer(self, plan: LaunchPlan) -> DownloadOffer | None:
+        """The weights of this plan that vLLM would download at its start; `None` if it would not."""
+        ...
+
+    async def download(
+        self, plan: LaunchPlan, progress: Callable[[DownloadProgress], None], revision: str | None = None
+    ) -> DownloadResult:
+        """Download the model of a plan that has an engine. Cancelling keeps what is finished.
+
+        Raises:
+            console.core.errors.DownloadError: refused, no space, or broken off; a later call goes on.
+        """
         ...
 
     async def launch(self, plan: LaunchPlan) -> Session:

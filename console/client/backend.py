@@ -11,8 +11,11 @@ from typing import Any
 import msgspec
 import psutil
 
-from console.client import preflight
+from console.client import download, preflight
 from console.client.api import (
+    DownloadOffer,
+    DownloadProgress,
+    DownloadResult,
     InstallProgress,
     LaunchPlan,
     MachineInfo,
@@ -108,6 +111,16 @@ class LocalBackend:
             lambda step, fraction: progress(InstallProgress(step=step, fraction=fraction)),
         )
         return await asyncio.to_thread(self._with_engine, plan.profile_name, plan.profile, plan.warnings)
+
+    async def download_offer(self, plan: LaunchPlan) -> DownloadOffer | None:
+        """The weights that vLLM would download at its start."""
+        return await asyncio.to_thread(download.offer, plan)
+
+    async def download(
+        self, plan: LaunchPlan, progress: Callable[[DownloadProgress], None], revision: str | None = None
+    ) -> DownloadResult:
+        """Download the model of a plan."""
+        return await download.download(plan, progress, revision)
 
     async def launch(self, plan: LaunchPlan) -> SocketSession:
         """Start a supervisor for this plan and attach to it."""

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console.client.api import (
+    DownloadOffer,
+    DownloadProgress,
+    DownloadResult,
     InstallProgress,
     LaunchPlan,
     MachineInfo,
@@ -70,6 +73,16 @@ class DeferredBackend:
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
         """Install a fitting engine and plan again."""
         return await (await self._backend()).install_engine(plan, progress)
+
+    async def download_offer(self, plan: LaunchPlan) -> DownloadOffer | None:
+        """The weights that vLLM would download at its start."""
+        return await (await self._backend()).download_offer(plan)
+
+    async def download(
+        self, plan: LaunchPlan, progress: Callable[[DownloadProgress], None], revision: str | None = None
+    ) -> DownloadResult:
+        """Download the model of a plan."""
+        return await (await self._backend()).download(plan, progress, revision)
 
     async def launch(self, plan: LaunchPlan) -> Session:
         """Start a supervisor for this plan and attach to it."""

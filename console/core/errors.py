@@ -7,6 +7,7 @@ from enum import IntEnum
 __all__ = [
     "BlockedError",
     "ConsoleError",
+    "DownloadError",
     "EngineError",
     "ExitCode",
     "HardwareError",
@@ -29,7 +30,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """Unknown option, or a profile that is missing or broken."""
     ENVIRONMENT = 3
-    """No engine, wrong engine version, directory not writable, a port taken during the start."""
+    """No engine, wrong engine version, directory not writable, a port taken during the start, a failed download."""
     NOT_READY = 4
     """The server was not ready in time."""
     NOT_RUNNING = 5
@@ -79,6 +80,12 @@ class ProfileError(ConsoleError):
 
 class EngineError(ConsoleError):
     """vLLM is absent, has the wrong version, or could not be installed."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
+class DownloadError(ConsoleError):
+    """A model could not be downloaded."""
 
     exit_code = ExitCode.ENVIRONMENT
 

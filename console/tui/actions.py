@@ -59,6 +59,7 @@ ACTIONS: tuple[Action, ...] = (
     _row("picker", "launch", "enter", "⏎", "launch", "launch the selected profile; asks first", "launch"),
     _row("picker", "filter", "slash", "/", "filter", "show only profiles with this in name or hardware", "filter"),
     _row("picker", "attach", "a", "a", "attach", "attach to a server that is running", "attach"),
+    _row("picker", "download", "d", "d", "", "download the weights of the selected profile; asks first", "download"),
     _row("picker", "reload", "f5,R", "R", "", "read the profiles again", "reload"),
     _row("picker", "page_down", "right_square_bracket,pagedown", "]", "", "details: next page", "detail(1)", False),
     _row("picker", "page_up", "left_square_bracket,pageup", "[", "", "details: previous page", "detail(-1)", False),

@@ -189,6 +189,10 @@ class ConsoleApp(App[int]):
         """Launch this profile, after a question."""
         self._flow(_flows().launch(self, name))
 
+    def start_download(self, name: str) -> None:
+        """Download the weights of this profile, after a question."""
+        self._flow(_flows().download(self, name))
+
     def start_attach(self) -> None:
         """Attach to what runs."""
         self._flow(_flows().attach(self, None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from console.client.api import LaunchPlan, check_offer
+from console.client.api import DownloadOffer, LaunchPlan, check_offer
 from console.core.errors import ConsoleError
 from console.core.models import ServerState
 from console.core.preflight import Check, Preflight
@@ -12,15 +12,17 @@ from console.core.profile import EngineKind
 from console.tui import fmt
 from console.tui.model import RunModel
 from console.tui.screens.dialogs import KEEP, ChooseRun, Confirm, Dialog, Option, Question, change_dialog
+from console.tui.screens.download import DownloadScreen
 from console.tui.screens.install import InstallScreen
 from console.tui.screens.preflight import Held, LaunchQuestion, force_question
 
 if TYPE_CHECKING:
     from console.tui.app import ConsoleApp
 
-__all__ = ["attach", "fix", "launch", "quit_app", "restart", "stop"]
+__all__ = ["attach", "download", "fix", "launch", "quit_app", "restart", "stop"]
 
 CANCEL = Option("cancel", "c", "cancel")
+LATER = "; vLLM downloads the weights at its start"
 
 
 def _consequence(model: RunModel) -> str:
@@ -48,7 +50,8 @@ async def launch(app: ConsoleApp, name: str) -> None:
         plan = await app.backend.plan(name)
         check_offer(plan)
         report = await app.backend.preflight(plan)
-        if not await _agreed(app, plan, report):
+        answer = await _agreed(app, plan, report, await app.backend.download_offer(plan))
+        if answer == "no":
             return
         if plan.engine_name is None:
             new = await _install(app, plan)
@@ -56,8 +59,10 @@ async def launch(app: ConsoleApp, name: str) -> None:
                 return
             plan, said = new, report.notable
             report = await app.backend.preflight(plan)
-            if set(report.notable) - set(said) and not await _agreed(app, plan, report):
+            if set(report.notable) - set(said) and await _agreed(app, plan, report) == "no":
                 return
+        if answer == "download" and not await _download(app, plan):
+            return
         session = await app.backend.launch(plan)
     except ConsoleError as error:
         app.show_problem(error)
@@ -69,31 +74,77 @@ def _address(plan: LaunchPlan) -> str:
     return f"{plan.profile.serve.host}:{plan.profile.serve.port}"
 
 
-async def _agreed(app: ConsoleApp, plan: LaunchPlan, report: Preflight) -> bool:
-    """Ask about a launch; one that is blocked is asked about twice, with what it leads to."""
+async def _agreed(app: ConsoleApp, plan: LaunchPlan, report: Preflight, offer: DownloadOffer | None = None) -> str:
+    """Ask about a launch; one that is blocked is asked about twice, with what it leads to.
+
+    Returns `yes`, `no`, or `download` for yes, with the weights first.
+    """
     if report.blocked:
         name = plan.profile_name
         if await app.push_screen_wait(Held(name, report)) != "force":
-            return False
-        return await app.push_screen_wait(force_question(name, report)) == "yes"
-    return await _asked(app, plan, report.notable)
+            return "no"
+        return await app.push_screen_wait(force_question(name, report))
+    return await _asked(app, plan, report.notable, offer)
 
 
-async def _asked(app: ConsoleApp, plan: LaunchPlan, checks: tuple[Check, ...]) -> bool:
+async def _asked(app: ConsoleApp, plan: LaunchPlan, checks: tuple[Check, ...], offer: DownloadOffer | None) -> str:
+    weights = (f"{offer.text}.",) if offer else ()
     if plan.engine_name is None:
         kind = "CPU engine" if plan.profile.engine.kind is EngineKind.CPU else "CUDA engine"
         took = "about a minute" if plan.profile.engine.kind is EngineKind.CPU else "several minutes, some gigabytes"
         question = f"Install the {kind} first ({took}), then launch {plan.profile_name} on {_address(plan)}?"
-        sentences = [*plan.warnings, f"The same as: {plan.install_offer}"]
-        return await app.push_screen_wait(LaunchQuestion(question, checks, sentences, "install and launch")) == "yes"
+        sentences = [*plan.warnings, *weights, f"The same as: {plan.install_offer}"]
+        download = "install, download the weights, then launch" if offer else ""
+        return await app.push_screen_wait(
+            LaunchQuestion(question, checks, sentences, f"install and launch{LATER if offer else ''}", download)
+        )
     version = f" with vLLM {plan.engine_version}" if plan.engine_version else ""
-    sentences = list(plan.warnings)
+    sentences = [*plan.warnings, *weights]
     cost = plan.profile.cost.usd_per_hour
     if cost:
         sentences.append(f"The machine costs about ${cost:,.2f} an hour.")
     sentences.append("The server goes on when this terminal closes; s stops it.")
     question = f"Launch {plan.profile_name} on {_address(plan)}{version}?"
-    return await app.push_screen_wait(LaunchQuestion(question, checks, sentences, "launch")) == "yes"
+    download = "download the weights, then launch" if offer else ""
+    return await app.push_screen_wait(
+        LaunchQuestion(question, checks, sentences, f"launch{LATER if offer else ''}", download)
+    )
+
+
+async def download(app: ConsoleApp, name: str) -> None:
+    """Download the weights of a profile, or say that they are here."""
+    try:
+        plan = await app.backend.plan(name)
+        check_offer(plan)
+        offer = await app.backend.download_offer(plan)
+        if offer is None:
+            app.notify(f"{plan.profile.model.id}: nothing is missing here", title="Nothing to download", markup=False)
+            return
+        sentences = [f"{offer.text}.", "What is finished stays if you cancel, and the next download goes on."]
+        if plan.engine_name is None:
+            sentences.append(f"It needs an engine, installed first: {plan.install_offer}")
+        question = Question(f"Download the weights of {name}?", sentences, (Option("yes", "y", "download"), CANCEL))
+        if await app.push_screen_wait(question) != "yes":
+            return
+        if plan.engine_name is None:
+            new = await _install(app, plan)
+            if new is None:
+                return
+            plan = new
+        if await _download(app, plan):
+            app.notify(plan.profile.model.id, title="The weights are here", markup=False)
+    except ConsoleError as error:
+        app.show_problem(error)
+
+
+async def _download(app: ConsoleApp, plan: LaunchPlan) -> bool:
+    """Whether all weights are here now; a download that was cancelled says what stays."""
+    result = await app.push_screen_wait(DownloadScreen(app.backend, plan))
+    if isinstance(result, ConsoleError):
+        raise result
+    if not result:
+        app.notify("Whole files stay; the next download goes on from there.", title="Cancelled", markup=False)
+    return result
 
 
 async def _install(app: ConsoleApp, plan: LaunchPlan) -> LaunchPlan | None:

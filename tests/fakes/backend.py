@@ -14,6 +14,9 @@ from console.client.api import (
     ChatDelta,
     ChatMessage,
     ChatOptions,
+    DownloadOffer,
+    DownloadProgress,
+    DownloadResult,
     FitSummary,
     InstallProgress,
     LaunchPlan,
@@ -480,6 +483,11 @@ class FakeBackend:
         ]
         self.install_hold: asyncio.Event | None = None
         self.install_cancelled = False
+        self.offer: DownloadOffer | None = None
+        self.download_steps: list[DownloadProgress] = []
+        self.download_hold: asyncio.Event | None = None
+        self.download_error: ConsoleError | None = None
+        self.downloaded: list[str] = []
         self.launch_error: ConsoleError | None = None
         self.reports: list[Preflight] = [Preflight()]
         """What preflight finds, one per call, the last one again and again."""
@@ -548,6 +556,27 @@ class FakeBackend:
             raise
         self.engine = "cpu-0.32.0"
         return await self.plan(plan.profile_name)
+
+    async def download_offer(self, plan: LaunchPlan) -> DownloadOffer | None:
+        """As the test says."""
+        return self.offer
+
+    async def download(
+        self, plan: LaunchPlan, progress: Callable[[DownloadProgress], None], revision: str | None = None
+    ) -> DownloadResult:
+        """Tell the steps, wait if told to, fail if told to."""
+        for step in self.download_steps:
+            progress(step)
+            await asyncio.sleep(0)
+        if self.download_hold is not None:
+            await self.download_hold.wait()
+        if self.download_error is not None:
+            raise self.download_error
+        self.downloaded.append(plan.profile.model.id)
+        self.offer = None
+        return DownloadResult(
+            model=plan.profile.model.id, commit="c0ffee", path="/cache", bytes_total=1, bytes_downloaded=1, seconds=1.0
+        )
 
     async def launch(self, plan: LaunchPlan) -> FakeSession:
         """A session that is starting."""

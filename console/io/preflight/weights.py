@@ -13,8 +13,9 @@ import msgspec
 from console.core.command import GENERATED, is_local_model
 from console.core.preflight import Weights
 from console.core.profile import Profile
+from console.io.hubcache import is_resumable, repository_path
 
-__all__ = ["hub_cache", "read_weights"]
+__all__ = ["cache_of", "hub_cache", "read_weights"]
 
 WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf"})
 FILES_MAX = 20_000
@@ -39,20 +40,22 @@ def read_weights(profile: Profile | None) -> Weights:
     Raises:
         OSError: the file system does not answer in a way that helps.
     """
-    env = {**os.environ, **(profile.env if profile else {})}
-    cache = hub_cache(env)
+    cache = hub_cache({**os.environ, **(profile.env if profile else {})})
     if profile is None or profile.model.id.startswith(GENERATED):
         return Weights(path=str(cache), free_bytes=_free(cache))
     name = profile.model.id
     folder = Path(name).expanduser()
     if is_local_model(name) or folder.is_dir():
         return _directory(folder)
+    return _download(cache_of(profile), name, profile.model.revision or "main")
+
+
+def cache_of(profile: Profile) -> Path:
+    """Where vLLM looks for the checkpoint of this profile, and puts it."""
     chosen = next(
         (value for key, value in profile.serve.extra.items() if key.replace("-", "_") == "download_dir"), None
     )
-    if isinstance(chosen, str):
-        cache = Path(chosen).expanduser()
-    return _download(cache, name, profile.model.revision or "main")
+    return Path(chosen).expanduser() if isinstance(chosen, str) else hub_cache({**os.environ, **profile.env})
 
 
 def _directory(folder: Path) -> Weights:
@@ -72,11 +75,11 @@ def _directory(folder: Path) -> Weights:
 
 
 def _download(cache: Path, name: str, revision: str) -> Weights:
-    repository = cache / f"models--{name.replace('/', '--')}"
+    repository = repository_path(cache, name)
     snapshot = repository / "snapshots" / _commit(repository, revision)
     here = snapshot.is_dir() and bool(_files(snapshot))
-    # What a broken download left is taken up again, so it counts.
-    partial = {path: size for path, size in _files(repository / "blobs").items() if path.suffix == ".incomplete"}
+    # What a broken download left counts where it is taken up again.
+    partial = {path: size for path, size in _files(repository / "blobs").items() if is_resumable(path.name)}
     files = _files(snapshot) if here else {}
     return Weights(
         path=str(cache),

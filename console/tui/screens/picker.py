@@ -397,6 +397,12 @@ class PickerScreen(Screen[None]):
         elif key is not None and key.startswith(BROKEN):
             self.notify("This profile has mistakes; they are listed beside it.", severity="warning", markup=False)
 
+    def action_download(self) -> None:
+        """Ask, then download the weights."""
+        key = self.rows.selected_key
+        if key in self.catalogue.entries:
+            self.console.start_download(str(key))
+
     def action_attach(self) -> None:
         """Attach to what runs."""
         self.console.start_attach()

@@ -41,14 +41,20 @@ def check_rows(checks: Iterable[Check]) -> list[Row]:
 
 
 class LaunchQuestion(Dialog):
-    """Whether to launch: what preflight warns of comes first, then plain sentences. Gives `yes` or `no`."""
+    """Whether to launch: what preflight warns of comes first, then plain sentences.
 
-    def __init__(self, title: str, checks: Sequence[Check], sentences: Sequence[str], yes: str) -> None:
+    Gives `yes` or `no`; with `download` also `download`, which then is the first answer.
+    """
+
+    def __init__(
+        self, title: str, checks: Sequence[Check], sentences: Sequence[str], yes: str, download: str = ""
+    ) -> None:
         rows = check_rows(checks)
         if rows:
             rows.append(("text", (), ""))
         rows += [("text", (), sentence) for sentence in sentences]
-        super().__init__(title, rows, (Option("yes", "y", yes), Option("no", "n", "not now")))
+        options = [Option("download", "d", download)] if download else []
+        super().__init__(title, rows, (*options, Option("yes", "y", yes), Option("no", "n", "not now")))
 
 
 class Held(Dialog):
