@@ -7,7 +7,7 @@ import argparse
 import msgspec
 
 from console.cli.output import Output
-from console.core.cost import CostReport, Throughput, cost_report, with_price
+from console.core.cost import CostReport, Throughput, cost_report, list_price, with_price
 from console.core.errors import ExitCode
 from console.core.profile import CostSection, Profile
 from console.io import profiles
@@ -64,9 +64,9 @@ def _hour_and_month(hourly: float, monthly: float) -> str:
 
 
 def _price(profile: Profile, arguments: argparse.Namespace) -> CostSection:
-    """The profile's or the user's price, unless the command line gives one."""
+    """The profile's or the user's price, unless the command line gives one; without any, a published one."""
     if arguments.usd_per_hour is None and arguments.spot_usd_per_hour is None:
-        return profile.cost
+        return profile.cost if profile.cost.usd_per_hour is not None else list_price(profile.hardware) or profile.cost
     return CostSection(
         usd_per_hour=profile.cost.usd_per_hour if arguments.usd_per_hour is None else arguments.usd_per_hour,
         spot_usd_per_hour=arguments.spot_usd_per_hour,

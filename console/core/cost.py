@@ -5,20 +5,31 @@
     break-even per month  = per month / API price per million × 10⁶      output tokens
     break-even rate       = break-even per month / (730 × 3600)          output tokens per second, day and night
 
-A break-even rate above what the machine can do means that the API stays cheaper. Prices are never guessed: without one
-in the profile or in the user's configuration there is none.
+A break-even rate above what the machine can do means that the API stays cheaper. Without a price in the profile or in
+the user's configuration a published one stands in, which is said to be another's: nothing that runs is priced by it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
 from console.core.models import Sample
 from console.core.profile import CostSection, HardwareSection, Profile
 
-__all__ = ["HOURS_PER_MONTH", "CostReport", "Throughput", "best_minute", "cost_report", "price_for", "with_price"]
+__all__ = [
+    "HOURS_PER_MONTH",
+    "LIST_PRICES",
+    "CostReport",
+    "Throughput",
+    "best_minute",
+    "cost_report",
+    "list_price",
+    "price_for",
+    "with_price",
+]
 
 HOURS_PER_MONTH = 730.0
 """A year's 8,760 hours / 12."""
@@ -112,6 +123,33 @@ def price_for(hardware: HardwareSection, prices: Mapping[str, CostSection]) -> C
         spot_usd_per_hour=_times(single.spot_usd_per_hour, hardware.count),
         source=f"{hardware.count} × {single.source or 'config.toml'}",
     )
+
+
+LIST_PRICE_SOURCE: Final = "https://www.hyperstack.cloud/gpu-pricing"
+LIST_PRICE_DATE: Final = "2026-08-26"
+LIST_PRICES: Final[Mapping[str, CostSection]] = {
+    gpu: CostSection(usd_per_hour=on_demand, spot_usd_per_hour=spot, date=LIST_PRICE_DATE)
+    for gpu, on_demand, spot in (
+        ("A100", 1.60, None),
+        ("H100", 3.20, None),
+        ("H200", 3.99, None),
+        ("B200", 6.00, None),
+        ("B300", 7.40, None),
+        ("RTX PRO 6000", 1.85, 1.48),
+    )
+}
+"""What one provider asked for one GPU (SXM) and hour, by its public list. Lists of the same weeks had 1.39 to 2.79 for
+an A100, 2.69 to 10.98 for an H100, 3.59 to 4.59 for an H200 and 5.98 to 7.15 for a B200 (RunPod, Lambda, Nebius, Google
+Cloud, read 2026-09-25), so it gives a size and no more, and never stands on a running server."""
+
+
+def list_price(hardware: HardwareSection) -> CostSection | None:
+    """A published price to reckon with until the user names theirs; `None` where there is none for this GPU."""
+    found = price_for(hardware, LIST_PRICES)
+    if found is None:
+        return None
+    said = f"list price of one provider, not yours: {hardware.count} × {hardware.gpu} at {LIST_PRICE_SOURCE}"
+    return msgspec.structs.replace(found, source=said)
 
 
 def with_price(profile: Profile, prices: Mapping[str, CostSection]) -> Profile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from console.core.cost import Throughput, best_minute, cost_report, price_for, with_price
+from console.core.cost import Throughput, best_minute, cost_report, list_price, price_for, with_price
 from console.core.models import EngineReading, Sample, ServerState
 from console.core.profile import CostSection, HardwareSection, ModelSection, Profile, ProfileSection
 
@@ -86,3 +86,13 @@ def test_the_best_minute() -> None:
     assert best_minute(samples([0.0] * 100)) is None
     assert best_minute(samples([None] * 100)) is None
     assert best_minute([]) is None
+
+
+def test_a_list_price_is_of_the_whole_machine_and_says_that_it_is_anothers() -> None:
+    price = list_price(HardwareSection(gpu="H100", count=8))
+    assert price is not None
+    assert price.usd_per_hour == pytest.approx(8 * 3.20)
+    assert "not yours: 8 × H100" in price.source
+    assert price.date
+    assert list_price(HardwareSection(gpu="GB300", count=4)) is None
+    assert list_price(HardwareSection()) is None

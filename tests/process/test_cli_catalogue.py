@@ -78,7 +78,8 @@ def test_cost_of_a_given_price(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_cost_from_configuration_and_a_measured_minute(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "a price:" in said(capsys, "cost", PROFILE), "none is shipped"
+    assert "list price of one provider, not yours: 8 × H100" in said(capsys, "cost", PROFILE)
+    assert "a price:" in said(capsys, "cost", "4xgb300-native-v4-pro"), "no list has one"
     paths.config_dir().mkdir(parents=True)
     (paths.config_dir() / "config.toml").write_text('[price.H100]\nusd_per_hour = 2.5\nsource = "contract"\n')
     past_run(2000.0)
