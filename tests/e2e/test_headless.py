@@ -201,6 +201,11 @@ def test_stop_while_it_loads(world: World) -> None:
     assert not world.engine_processes()
 
 
+def state_seen(world: World) -> str:
+    """The state in the newest snapshot; empty while there is none to be had."""
+    return str((((world.status() or {}).get("snapshot") or {}).get("status") or {}).get("state", ""))
+
+
 def test_it_goes_on_serving_when_its_terminal_vanishes_and_a_lost_supervisor_is_replaced(world: World) -> None:
     parent, terminal = pty.openpty()
     child = subprocess.Popen(
@@ -221,20 +226,22 @@ def test_it_goes_on_serving_when_its_terminal_vanishes_and_a_lost_supervisor_is_
             return False
 
     wait_for("the server to be healthy", healthy, 300.0)
-    wait_for("the supervisor to know", lambda: world.status()["snapshot"]["status"]["state"] == "ready")
+    # On a starved machine `status` may give up on the supervisor once, and then knows the run alone.
+    wait_for("the supervisor to know", lambda: state_seen(world) == "ready")
     before = world.status()["run"]
     os.close(parent)
     child.wait(20.0)
     time.sleep(2.0)
+    wait_for("the supervisor to be there", lambda: state_seen(world))
+    assert state_seen(world) == "ready"
     document = world.status()
-    assert document["snapshot"]["status"]["state"] == "ready"
     assert document["run"]["server_pid"] == before["server_pid"]
 
     psutil.Process(before["supervisor_pid"]).kill()
 
     def replaced() -> bool:
         now = world.status()
-        return bool(now["supervised"]) and now["run"]["supervisor_pid"] != before["supervisor_pid"]
+        return now is not None and bool(now["supervised"]) and now["run"]["supervisor_pid"] != before["supervisor_pid"]
 
     wait_for("another supervisor", replaced, 30.0)
     assert healthy()
