@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.world import wait_for
 from tests.faults.case import FaultCase, FaultWorld, run_case
 from tests.faults.cases import CASES
 from tests.faults.table import SEEN, Row
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
+SAID_S = 20.0
+"""The supervisor looks for what is left a few times a second, and writes the end down when nothing is."""
 SHARED = [case for case in CASES if case.needs == "server"]
 OWN = [case for case in CASES if case.needs != "server"]
 
@@ -49,7 +52,8 @@ def test_a_server_of_its_own(case: FaultCase, tmp_path: Path, data_home: Path) -
         SEEN.append(Row(case, result))
         assert result.processes_left == 0
         if case.expect == "nothing left":
-            assert world.state() in ({"crashed", "failed", "stopped"} if case.leaves_run else {""})
+            over = {"crashed", "failed", "stopped"} if case.leaves_run else {""}
+            wait_for("the run to say what happened", lambda: world.state() in over, SAID_S)
             assert world.run("status").returncode == 5
     finally:
         world.close()
