@@ -71,7 +71,7 @@ def test_pick_launch_chat_load_leave_attach_stop(world: World, terminals: list[T
         wait_for("figures to move under load", lambda: re.search(r"\boutput\s+[1-9]", first.text), 120.0)
 
     first.keys("q")
-    first.see("running")
+    first.see("Leave the console?")
     first.keys("Enter")
     first.see("exit=0")
     assert first.state() == "0 0 1", "the terminal is left as it was"
@@ -85,7 +85,7 @@ def test_pick_launch_chat_load_leave_attach_stop(world: World, terminals: list[T
     second.keys("g")
     second.see("version 0.32.0")
     second.keys("s")
-    second.see("Stop")
+    second.see("Stop cpu-smoke?")
     second.keys("y")
     second.see("STOPPED", 120.0)
     assert not world.engine_processes()
