@@ -190,8 +190,8 @@ def test_profiles_with_any_text(text: str) -> None:
 @given(NASTY)
 def test_what_was_typed_comes_back_clean(text: str) -> None:
     for command in (["status", text], ["--profile", text], [text], ["logs", "--lines", text], ["--set", text]):
-        if "-h" in text or not text:
-            continue
+        if "-h" in text or "-v" in text.lower() or not text:
+            continue  # help and version end the program well
         printed(lambda command=command: main(command))
 
 

@@ -79,6 +79,7 @@ class HintEngine:
         self._history.clear()
         self._trackers = {rule.id: Tracker(self._holds[rule.id], rule.clear_s) for rule in self._rules}
         self._hints = ()
+        self._shown: frozenset[str] = frozenset()
         self._missing_since: dict[str, float] = {}
 
     def _wait(self, now: float) -> tuple[Hint, ...]:
@@ -89,7 +90,12 @@ class HintEngine:
         return self._hints
 
     def _firing(self) -> list[Hint]:
-        return [fired(rule, tracker) for rule in self._rules if (tracker := self._trackers[rule.id]).firing]
+        """Hints that fire. One that another kept back does not come up when its own condition is gone already."""
+        return [
+            fired(rule, tracker)
+            for rule in self._rules
+            if (tracker := self._trackers[rule.id]).holds or (tracker.firing and rule.id in self._shown)
+        ]
 
     def _judge(self) -> tuple[Hint, ...]:
         windows: dict[float, Window] = {}
@@ -137,6 +143,7 @@ class HintEngine:
             topics.add(topic)
             keys |= changed
             kept.append(hint)
+        self._shown = frozenset(hint.id for hint in kept)
         return sorted(kept, key=lambda hint: LEVEL_ORDER[hint.level])
 
 

@@ -26,6 +26,11 @@ class Tracker:
         self._rival: tuple[ProfileChange, ...] | None = None
         self._rival_since = 0.0
 
+    @property
+    def holds(self) -> bool:
+        """Whether it fires and its condition is true now, not only lately."""
+        return self.firing and self._false_since is None
+
     def held_s(self, now: float) -> float:
         """Seconds for which the condition has been true, as of `now`."""
         return 0.0 if self._true_since is None else max(0.0, now - self._true_since)
