@@ -79,7 +79,6 @@ class HintEngine:
         self._history.clear()
         self._trackers = {rule.id: Tracker(self._holds[rule.id], rule.clear_s) for rule in self._rules}
         self._hints = ()
-        self._shown: frozenset[str] = frozenset()
         self._missing_since: dict[str, float] = {}
 
     def _wait(self, now: float) -> tuple[Hint, ...]:
@@ -91,10 +90,11 @@ class HintEngine:
 
     def _firing(self) -> list[Hint]:
         """Hints that fire. One that another kept back does not come up when its own condition is gone already."""
+        shown = {hint.id for hint in self._hints if hint.state is HintState.FIRING}
         return [
             fired(rule, tracker)
             for rule in self._rules
-            if (tracker := self._trackers[rule.id]).holds or (tracker.firing and rule.id in self._shown)
+            if (tracker := self._trackers[rule.id]).holds or (tracker.firing and rule.id in shown)
         ]
 
     def _judge(self) -> tuple[Hint, ...]:
@@ -143,7 +143,6 @@ class HintEngine:
             topics.add(topic)
             keys |= changed
             kept.append(hint)
-        self._shown = frozenset(hint.id for hint in kept)
         return sorted(kept, key=lambda hint: LEVEL_ORDER[hint.level])
 
 
