@@ -16,6 +16,7 @@ import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from console.core.nodes import Node, node_arguments, node_environment
 from console.core.profile import Profile, ServeSection
 from console.core.text import HIDDEN, redact, redact_argv
 
@@ -133,14 +134,17 @@ def build_command(
     executable: str,
     model_path: str | None = None,
     engine_version: str | None = None,
+    node: Node | None = None,
 ) -> Command:
-    """The command that serves `profile`.
+    """The command that serves `profile`, or one machine's part of it.
 
     Args:
         executable: path of the `vllm` command of the engine.
         model_path: directory of a generated or local model; otherwise vLLM is given the model's id.
         engine_version: as `vllm --version` says it; flags that this version lacks are left out or warned of.
+        node: which machine of several; the first where it is not given.
     """
+    node = node or Node()
     serve = profile.serve
     version = _version(engine_version)
     argv = [executable, "serve", model_path or profile.model.id, "--served-model-name", served_name(profile)]
@@ -150,6 +154,7 @@ def build_command(
         value = getattr(serve, field)
         if value is not None:
             argv += _arguments(flag, value)
+    argv += node_arguments(profile, node)
     extra = {_flag_of(key): value for key, value in serve.extra.items()}
     for flag, value in extra.items():
         argv += _arguments(flag, value)
@@ -158,7 +163,11 @@ def build_command(
             argv += ["--disable-access-log-for-endpoints", QUIET_ENDPOINTS]
         if "--shutdown-timeout" not in extra:
             argv += ["--shutdown-timeout", str(math.ceil(profile.supervise.drain_timeout_s))]
-    return Command(argv=tuple(argv), env=_environment(profile), warnings=_warnings(profile, version))
+    return Command(
+        argv=tuple(argv),
+        env=_environment(profile) | node_environment(profile, node),
+        warnings=_warnings(profile, version),
+    )
 
 
 def shell_line(argv: Sequence[str], env: Mapping[str, str]) -> str:

@@ -110,18 +110,28 @@ def cost_report(
 def price_for(hardware: HardwareSection, prices: Mapping[str, CostSection]) -> CostSection | None:
     """The user's price of a machine: that of the whole (`8xH100`), else of one GPU (`H100`) times their number.
 
-    Case, spaces and `×` for `x` make no difference.
+    Case, spaces and `×` for `x` make no difference. Of several machines: that of all (`2x8xH100`), else of one times
+    their number.
     """
     known = {_key(name): price for name, price in prices.items()}
-    whole = known.get(_key(f"{hardware.count}x{hardware.gpu}"))
-    single = known.get(_key(hardware.gpu))
-    if whole is not None or single is None or not hardware.count:
-        return whole
+    rows = (
+        (f"{hardware.nodes}x{hardware.count}x{hardware.gpu}", 1),
+        (f"{hardware.count}x{hardware.gpu}", hardware.nodes),
+        (hardware.gpu, hardware.count * hardware.nodes),
+    )
+    for name, number in rows:
+        price = known.get(_key(name))
+        if price is not None and number:
+            return price if number == 1 and name != hardware.gpu else _several(price, number)
+    return None
+
+
+def _several(price: CostSection, number: int) -> CostSection:
     return msgspec.structs.replace(
-        single,
-        usd_per_hour=_times(single.usd_per_hour, hardware.count),
-        spot_usd_per_hour=_times(single.spot_usd_per_hour, hardware.count),
-        source=f"{hardware.count} × {single.source or 'config.toml'}",
+        price,
+        usd_per_hour=_times(price.usd_per_hour, number),
+        spot_usd_per_hour=_times(price.spot_usd_per_hour, number),
+        source=f"{number} × {price.source or 'config.toml'}",
     )
 
 
@@ -148,7 +158,7 @@ def list_price(hardware: HardwareSection) -> CostSection | None:
     found = price_for(hardware, LIST_PRICES)
     if found is None:
         return None
-    said = f"list price of one provider, not yours: {hardware.count} × {hardware.gpu} at {LIST_PRICE_SOURCE}"
+    said = f"list price of one provider, not yours: {hardware.text} at {LIST_PRICE_SOURCE}"
     return msgspec.structs.replace(found, source=said)
 
 
@@ -161,20 +171,21 @@ def with_price(profile: Profile, prices: Mapping[str, CostSection]) -> Profile:
 def best_minute(samples: Iterable[Sample]) -> float | None:
     """Output tokens per second of the best minute that was sampled throughout; `None` if there was none."""
     rates = [
-        (sample.time_s, rate)
+        (sample.time_s - sample.span_s, sample.time_s, rate, sample.count)
         for sample in samples
         if sample.engine is not None and (rate := sample.engine.generation_tokens_per_s) is not None
     ]
     best: float | None = None
-    first, total = 0, 0.0
-    for last, (time_s, rate) in enumerate(rates):
-        total += rate
-        while time_s - rates[first][0] > WINDOW_S:
-            total -= rates[first][1]
+    first, total, count = 0, 0.0, 0
+    for _, end_s, rate, ticks in rates:
+        total += rate * ticks
+        count += ticks
+        while end_s - rates[first][1] > WINDOW_S:
+            total -= rates[first][2] * rates[first][3]
+            count -= rates[first][3]
             first += 1
-        count = last - first + 1
-        # At 1 Hz a whole minute has 60 samples; a window with gaps says little.
-        if time_s - rates[first][0] >= WINDOW_S - 2 and count >= WINDOW_S * 0.8:
+        # At 1 Hz a whole minute has 60 ticks; a window with gaps says little.
+        if end_s - rates[first][0] >= WINDOW_S - 2 and count >= WINDOW_S * 0.8:
             best = max(best or 0.0, total / count)
     return best or None
 

@@ -6,6 +6,7 @@ from enum import IntEnum
 
 __all__ = [
     "BlockedError",
+    "ConflictError",
     "ConsoleError",
     "DownloadError",
     "EngineError",
@@ -76,6 +77,10 @@ class ProfileError(ConsoleError):
     """A profile is missing, or has one or more mistakes, all of which are listed in the message."""
 
     exit_code = ExitCode.USAGE
+
+
+class ConflictError(ProfileError):
+    """A profile's file is not what it was when somebody began to edit it."""
 
 
 class EngineError(ConsoleError):

@@ -17,9 +17,9 @@ import msgspec
 
 from console.core.fit import FitSummary
 from console.core.models import PHASES, GpuReading, Phase, PhaseTime, ServerStatus
+from console.core.nodes import gpus_used
 from console.core.phases import StartFacts
 from console.core.profile import EngineKind, Profile
-from console.core.profile_checks import gpus_used
 
 __all__ = [
     "Expectation",

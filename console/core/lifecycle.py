@@ -219,8 +219,8 @@ def step(machine: Machine, event: Event, now: Now) -> Step:
             return _gone(machine, now)
         case Remains(pids=pids):
             return _remains(machine, pids)
-        case StopRequested(drain_timeout_s=drain):
-            return _begin_stop(machine, now, drain=drain, restart=False)
+        case StopRequested(drain_timeout_s=drain, reason=reason):
+            return _begin_stop(machine, now, drain=drain, restart=False, reason=reason)
         case RestartRequested(drain_timeout_s=drain):
             return _begin_stop(machine, now, drain=drain, restart=True)
         case Tick():
@@ -443,12 +443,12 @@ def _remains(machine: Machine, pids: tuple[int, ...]) -> Step:
     return machine, (Effect.KILL_GROUP, Effect.CHECK_GONE)
 
 
-def _begin_stop(machine: Machine, now: Now, *, drain: float | None, restart: bool) -> Step:
+def _begin_stop(machine: Machine, now: Now, *, drain: float | None, restart: bool, reason: str = "") -> Step:
     if machine.stop is not None:
         return _again(machine, now, drain=drain, restart=restart)
     if machine.status.state in OVER_STATES:
         return _begin_anew(machine, now) if restart else (_give_up(machine, now), ())
-    return _stop(machine, now, drain=drain, restart=restart)
+    return _stop(machine, now, drain=drain, restart=restart, reason=reason)
 
 
 def _begin_anew(machine: Machine, now: Now) -> Step:

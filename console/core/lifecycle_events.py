@@ -135,6 +135,8 @@ class StopRequested(msgspec.Struct, frozen=True):
     """Somebody wants it stopped."""
 
     drain_timeout_s: float | None = None
+    reason: str = ""
+    """Why, where no person asked."""
 
 
 class RestartRequested(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ and tracebacks with or without vLLM's process prefix.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Final
 
@@ -51,13 +52,7 @@ class LineSplitter:
         if not more:
             return []
         *whole, rest = more
-        lines = [self.partial]
-        for line in whole:
-            if b"\r" in line:
-                prefix, state, _ = _last_state(b"", line)
-                lines.append(_finish(prefix, state, 0))
-            else:
-                lines.append(_finish(b"", line, 0))
+        lines = [self.partial, *_whole_lines(whole)]
         self._forget()
         self._hold(rest)
         return lines
@@ -82,6 +77,23 @@ class LineSplitter:
         if len(self._held) > LINE_BYTES_MAX:
             self._cut += len(self._held) - LINE_BYTES_MAX
             self._held = self._held[:LINE_BYTES_MAX]
+
+
+def _whole_lines(lines: list[bytes]) -> Iterable[str]:
+    """Clean lines. Where none needs cleaning, all of them together: a tenth of what they cost one by one."""
+    data = b"\n".join(lines)
+    if not lines or b"\r" in data:
+        return map(_whole_line, lines)
+    texts = data.decode("utf-8", "replace").split("\n")
+    plain = "".join(texts).isprintable() and max(map(len, texts)) <= LINE_CHARS_MAX
+    return texts if plain else map(_whole_line, lines)
+
+
+def _whole_line(line: bytes) -> str:
+    if b"\r" not in line:
+        return _finish(b"", line, 0)
+    prefix, state, _ = _last_state(b"", line)
+    return _finish(prefix, state, 0)
 
 
 def _last_state(prefix: bytes, line: bytes) -> tuple[bytes, bytes, bytes]:
@@ -162,6 +174,14 @@ _OTHER: Final = (
         re.compile(
             r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:,\d+)? - (?P<level>[A-Z]+) - "
             r"(?:(?P<source>\S+:\d+) - )?(?P<message>.*)"
+        ),
+    ),
+    # TileLang: `2026-11-24 00:38:48  [TileLang:tilelang.jit.kernel:INFO] (kernel.py:133): …`
+    (
+        "[TileLang:",
+        re.compile(
+            r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) +\[TileLang:[\w.]+:(?P<level>[A-Z]+)\] "
+            r"\((?P<source>\S+:\d+)\): (?P<message>.*)"
         ),
     ),
     # PyTorch C++: `[W1123 11:42:26.010902537 socket.cpp:207] …`

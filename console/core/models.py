@@ -20,13 +20,18 @@ __all__ = [
     "ChatOptions",
     "Diagnosis",
     "EngineReading",
+    "EngineShare",
     "EventRecord",
+    "Goodput",
+    "GpuProcess",
     "GpuReading",
     "Hint",
     "HintState",
     "HostReading",
+    "Lengths",
     "Level",
     "LogPage",
+    "Money",
     "Percentiles",
     "Phase",
     "PhaseTime",
@@ -37,6 +42,10 @@ __all__ = [
     "ServerStatus",
     "Snapshot",
     "SourceStatus",
+    "Spend",
+    "Throttle",
+    "TrialPhase",
+    "TrialStatus",
 ]
 
 
@@ -95,8 +104,32 @@ class Level(StrEnum):
     BAD = "bad"
 
 
+class Throttle(StrEnum):
+    """Why a GPU's clocks are below what they could be, in NVML's own reasons (`nvmlClocksEventReason…`)."""
+
+    IDLE = "idle"
+    APPLICATION_CLOCKS = "application clocks"
+    POWER_CAP = "power cap"
+    HW_SLOWDOWN = "hardware slowdown"
+    SYNC_BOOST = "sync boost"
+    SW_THERMAL = "thermal slowdown"
+    HW_THERMAL = "hardware thermal slowdown"
+    POWER_BRAKE = "power brake"
+    DISPLAY_CLOCKS = "display clocks"
+
+
+class GpuProcess(Data, frozen=True, kw_only=True):
+    """One process that computes on a GPU."""
+
+    pid: int
+    name: str | None = None
+    memory_bytes: int | None = None
+    own: bool = False
+    """Whether it belongs to the server of this run."""
+
+
 class GpuReading(Data, frozen=True, kw_only=True):
-    """One GPU at one moment."""
+    """One GPU at one moment. What its driver does not answer is `None`."""
 
     index: int
     name: str | None = None
@@ -107,6 +140,42 @@ class GpuReading(Data, frozen=True, kw_only=True):
     power_w: float | None = None
     power_limit_w: float | None = None
     temperature_c: float | None = None
+    memory_free_bytes: int | None = None
+    memory_util_percent: float | None = None
+    """Share of the time in which its memory was read or written."""
+    memory_temperature_c: float | None = None
+    temperature_limit_c: float | None = None
+    """From here on the hardware slows down."""
+    sm_clock_mhz: float | None = None
+    sm_clock_max_mhz: float | None = None
+    memory_clock_mhz: float | None = None
+    throttle: tuple[Throttle, ...] | None = None
+    ecc_corrected: int | None = None
+    """Since the driver was loaded."""
+    ecc_uncorrected: int | None = None
+    rows_remapped: int | None = None
+    """Rows of memory that were replaced for good."""
+    row_remap_pending: bool | None = None
+    row_remap_failed: bool | None = None
+    pages_pending: bool | None = None
+    """Whether pages wait to be retired (before the A100)."""
+    pcie_rx_bytes_per_s: float | None = None
+    pcie_tx_bytes_per_s: float | None = None
+    pcie_generation: int | None = None
+    pcie_generation_max: int | None = None
+    pcie_width: int | None = None
+    pcie_width_max: int | None = None
+    nvlink_rx_bytes_per_s: float | None = None
+    nvlink_tx_bytes_per_s: float | None = None
+    nvlink_active: int | None = None
+    """Links that are up, of `nvlink_count`."""
+    nvlink_count: int | None = None
+    mig: bool | None = None
+    processes: tuple[GpuProcess, ...] | None = None
+    xid: int | None = None
+    """The last Xid error since the supervisor started; `None` if there was none or it cannot be read."""
+    xid_s: float | None = None
+    """Wall-clock time (Unix) of that."""
 
 
 class HostReading(Data, frozen=True, kw_only=True):
@@ -122,6 +191,10 @@ class HostReading(Data, frozen=True, kw_only=True):
     tree_memory_bytes: int | None = None
     """Proportional or resident memory of the server's processes, shared pages counted once where known."""
     tree_processes: int | None = None
+    tree_open_files: int | None = None
+    """File descriptors of the server's API process, where clients are connected."""
+    tree_open_files_limit: int | None = None
+    """Its soft limit (`RLIMIT_NOFILE`)."""
 
 
 class Percentiles(Data, frozen=True, kw_only=True):
@@ -132,6 +205,49 @@ class Percentiles(Data, frozen=True, kw_only=True):
     p99_s: float | None = None
     count: int = 0
     """Observations in the window."""
+    mean_s: float | None = None
+    """Exact, where percentiles are known to the bucket that they fall in."""
+    lowest_bound_s: float | None = None
+    """Upper bound of the lowest bucket: of a percentile below it no more is known than that."""
+
+
+class Lengths(Data, frozen=True, kw_only=True):
+    """Lengths of requests over a moving window, in tokens."""
+
+    mean: float | None = None
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    count: int = 0
+    """Requests in the window."""
+
+
+class Goodput(Data, frozen=True, kw_only=True):
+    """Requests over a moving window that met the profile's targets.
+
+    Two histograms do not tell which request met both targets, so each figure is a range.
+    """
+
+    share_min: float
+    """0 to 1."""
+    share_max: float
+    per_s_min: float
+    per_s_max: float
+    ttft_share: float | None = None
+    """0 to 1: first tokens of the window that came in time; `None` without that target or without one."""
+    tpot_share: float | None = None
+    """The same of finished requests and their time per output token."""
+
+
+class EngineShare(Data, frozen=True, kw_only=True):
+    """One of several engines (data parallel)."""
+
+    engine: str
+    """Its label in `/metrics`."""
+    running: int | None = None
+    waiting: int | None = None
+    kv_cache_usage: float | None = None
+    generation_tokens_per_s: float | None = None
 
 
 class EngineReading(Data, frozen=True, kw_only=True):
@@ -158,6 +274,71 @@ class EngineReading(Data, frozen=True, kw_only=True):
     """Mean prompt length of requests finished in the window."""
     mean_generation_tokens: float | None = None
     engines: int = 1
+    tpot: Percentiles | None = None
+    """Time per output token, per request."""
+    e2e: Percentiles | None = None
+    """From arrival to the last token."""
+    queue: Percentiles | None = None
+    prefill: Percentiles | None = None
+    decode: Percentiles | None = None
+    prefill_share: float | None = None
+    """0 to 1: prefill's part of the time that requests of the window spent in prefill and decode."""
+    waiting_capacity: int | None = None
+    """Of `waiting`, those that wait for KV cache or a place in the batch."""
+    waiting_deferred: int | None = None
+    spec_acceptance_rate: float | None = None
+    """0 to 1: accepted of drafted tokens over the window."""
+    spec_accepted_length: float | None = None
+    """Mean tokens per step with its drafts: 1 is no gain."""
+    spec_acceptance_by_position: tuple[float, ...] | None = None
+    admission_rejections_total: int | None = None
+    finished_by_reason: dict[str, int] | None = None
+    """Since the server started: `stop`, `length`, `abort`, `error`, `repetition`."""
+    http_errors_by_status: dict[str, int] | None = None
+    """Since the server started: answers of `/v1` with `4xx` and `5xx`."""
+    prompt_lengths: Lengths | None = None
+    generation_lengths: Lengths | None = None
+    length_capped_share: float | None = None
+    """0 to 1: answers of the window that ended at their limit of tokens."""
+    longest_context_tokens: int | None = None
+    """Upper bound of the longest prompt plus the longest answer since the server started."""
+    iteration_tokens_mean: float | None = None
+    """Tokens per scheduler step."""
+    goodput: Goodput | None = None
+    """`None` while the profile has no `[targets]`."""
+    by_engine: tuple[EngineShare, ...] = ()
+    """Empty where there is one engine."""
+    imbalance: float | None = None
+    """Busiest engine's requests over the mean of all; 1 is even."""
+    resets_total: int = 0
+    """How often a counter fell back since this server is watched."""
+    prefix_caching: bool | None = None
+    cache_dtype: str | None = None
+    block_size: int | None = None
+    requests_per_s: float | None = None
+    """Requests finished over the window."""
+    running_peak: int | None = None
+    """Most at once since this server is watched, as is `waiting_peak`."""
+    waiting_peak: int | None = None
+    busy_s: float = 0.0
+    """Seconds of watching in which requests ran; `idle_s` in which none did."""
+    idle_s: float = 0.0
+    generation_tokens_per_busy_s: float | None = None
+    """Mean while requests ran, since this server is watched."""
+    prompt_tokens_per_busy_s: float | None = None
+    prefix_cache_hit_rate_total: float | None = None
+    """0 to 1, since the server started."""
+    external_cache_hit_rate: float | None = None
+    """0 to 1 over the window: what a KV connector (host memory, another machine) had of what it was asked for."""
+    prompt_share_by_source: dict[str, float] | None = None
+    """0 to 1 over the window: `local_compute`, `local_cache_hit`, `external_kv_transfer`."""
+    longest_prompt_tokens: int | None = None
+    """Upper bound since the server started, as is `longest_generation_tokens`."""
+    longest_generation_tokens: int | None = None
+    flops_per_gpu_per_s: float | None = None
+    """vLLM's own estimate; only with `--enable-mfu-metrics`."""
+    memory_bytes_per_gpu_per_s: float | None = None
+    """Read and written, as estimated with that flag."""
 
 
 class SourceStatus(Data, frozen=True, kw_only=True):
@@ -202,6 +383,8 @@ class Hint(Data, frozen=True, kw_only=True):
     risk: str = ""
     held_s: float = 0.0
     missing: str = ""
+    doc: str = ""
+    """Address of the documentation behind it."""
 
 
 class Diagnosis(Data, frozen=True, kw_only=True):
@@ -263,6 +446,80 @@ class ServerStatus(Data, frozen=True, kw_only=True):
     """Nothing runs, nothing is left, nothing is planned."""
 
 
+class Spend(StrEnum):
+    """What the time of a run goes into, and so its money."""
+
+    DOWNLOADING = "downloading"
+    LOADING = "loading"
+    SERVING = "serving"
+    """Ready, with requests in flight."""
+    IDLE = "idle"
+    """Ready, with none."""
+    HUNG = "hung"
+    """Unhealthy."""
+    DOWN = "down"
+    """Stopping, crashed, failed, or waiting for a restart."""
+    UNWATCHED = "unwatched"
+    """No supervisor was there, or it was ready and gave no figures."""
+
+
+class Money(Data, frozen=True, kw_only=True):
+    """What a run has cost so far, by what its time went into."""
+
+    usd_per_hour: float | None = None
+    missing: str = ""
+    """Why there are no dollars, and what to do; empty where there is a price."""
+    seconds: dict[Spend, float] = {}
+    total_s: float = 0.0
+    usd: dict[Spend, float] | None = None
+    total_usd: float | None = None
+    output_tokens: int | None = None
+    """Made since the launch, over all restarts of the server."""
+    usd_per_million: float | None = None
+    """All dollars since the launch per million output tokens."""
+    usd_per_million_now: float | None = None
+    """The same over the last minute; `None` while nothing is made."""
+    idle_s: float | None = None
+    """Since the last request was seen; `None` unless it is ready and that is known."""
+    idle_usd: float | None = None
+    """Spent in `idle_s`."""
+    idle_counted_s: float | None = None
+    """Of `idle_s`, what counts towards the idle deadlines: the time since they were last postponed."""
+    idle_warned: bool = False
+    """The profile's warning time is over."""
+    idle_stop_in_s: float | None = None
+    """Until it is stopped as idle; `None` while nothing counts down."""
+
+
+class TrialPhase(StrEnum):
+    """Where a trial of other settings is."""
+
+    DRAINING = "draining"
+    """The server before it finishes its requests."""
+    STARTING = "starting"
+    SERVING = "serving"
+    """The settings that are tried serve."""
+    REVERTING = "reverting"
+    KEPT = "kept"
+    REVERTED = "reverted"
+    """What served before serves again, or was stopped on request."""
+    LOST = "lost"
+    """What served before did not start again."""
+
+
+class TrialStatus(Data, frozen=True, kw_only=True):
+    """A trial of other settings, under way or the last one of this run."""
+
+    id: str
+    """By which its files in the run's directory are named."""
+    change: tuple[ProfileChange, ...] = ()
+    number: int = 1
+    """Of the settings that are tried, counted in this trial."""
+    phase: TrialPhase
+    why: str = ""
+    """Why it went back."""
+
+
 class Snapshot(Data, frozen=True, kw_only=True):
     """Everything known at one tick."""
 
@@ -276,18 +533,26 @@ class Snapshot(Data, frozen=True, kw_only=True):
     engine: EngineReading | None = None
     sources: tuple[SourceStatus, ...] = ()
     hints: tuple[Hint, ...] = ()
+    money: Money | None = None
     log_bytes: int = 0
     """Size of `server.log` at this tick."""
+    trial: TrialStatus | None = None
+    """The newest trial of other settings; `None` if there was none."""
 
 
 class Sample(Data, frozen=True, kw_only=True):
-    """The figures of one tick as the run directory keeps them."""
+    """The figures of one tick as the run directory keeps them, or of several merged (see `console.core.sampling`)."""
 
     time_s: float
+    """Wall-clock time (Unix); of merged ones the last one's."""
     state: ServerState
     gpus: tuple[GpuReading, ...] | None = None
     host: HostReading | None = None
     engine: EngineReading | None = None
+    count: int = 1
+    """Ticks that were merged into this."""
+    span_s: float = 0.0
+    """Seconds from the first of them to the last."""
 
 
 class LogPage(Data, frozen=True, kw_only=True):
@@ -307,7 +572,7 @@ class EventRecord(Data, frozen=True, kw_only=True):
 
     time_s: float
     kind: str
-    """`state`, `phase`, `hint`, `source`, `stop`, `note`."""
+    """`state`, `phase`, `hint`, `source`, `stop`, `note`, `xid`."""
     text: str
     level: Level = Level.INFO
     data: dict[str, Any] = {}
@@ -342,6 +607,9 @@ class RunInfo(Data, frozen=True, kw_only=True):
     usd_per_hour: float | None = None
     max_num_seqs: int | None = None
     max_model_len: int | None = None
+    ttft_target_s: float | None = None
+    """`[targets]` of the profile."""
+    tpot_target_s: float | None = None
     state: str = "starting"
     """Last known `ServerState`."""
     reason: str = ""
@@ -351,6 +619,8 @@ class RunInfo(Data, frozen=True, kw_only=True):
     """How long each phase took in earlier starts like this one, here; empty if there were none."""
     expected_ready_s: float | None = None
     """Seconds to ready in those."""
+    trial: tuple[ProfileChange, ...] = ()
+    """How the running server's settings differ from those of the launch while they are tried."""
 
 
 class ChatMessage(Data, frozen=True, kw_only=True):
@@ -385,3 +655,5 @@ class ChatDelta(Data, frozen=True, kw_only=True):
     completion_tokens: int | None = None
     error: str = ""
     """What went wrong, for the operator; the answer so far stays."""
+    raw: tuple[str, ...] = ()
+    """What the server wrote since the piece before, as it was written."""

@@ -264,6 +264,21 @@ PHASE_ROWS: Final[tuple[PhaseRow, ...]] = (
         "{max_concurrency} requests of full length",
         "Maximum concurrency for 8,192 tokens per request: 130.28x",
     ),
+    # DeepSeek V4's kernels are compiled here on the first start, which takes minutes; graphs come after them.
+    _row(
+        Phase.GRAPHS,
+        "Warming up ",
+        r"(?P<part>.*?)(?: kernels)?\.*$",
+        "kernels: {part}",
+        "Warming up DeepSeek V4 sparse MLA attention for mixed tokens=16.",
+    ),
+    _row(
+        Phase.GRAPHS,
+        "TileLang begins to compile kernel ",
+        r"`(?P<part>\w+)`",
+        "kernel {part}",
+        "TileLang begins to compile kernel `mhc_fused_tilelang` with `out_idx=None`",
+    ),
     _row(
         Phase.GRAPHS,
         "Capturing CUDA graphs",

@@ -21,11 +21,14 @@ __all__ = [
     "Evidence",
     "HardwareSection",
     "ModelSection",
+    "NetworkSection",
     "Profile",
     "ProfileSection",
     "RestartPolicy",
     "ServeSection",
     "SuperviseSection",
+    "TargetsSection",
+    "with_metrics_port",
 ]
 
 PositiveInt = Annotated[int, Meta(ge=1)]
@@ -91,10 +94,37 @@ class HardwareSection(Section, frozen=True, kw_only=True):
     gpu: Annotated[
         str, says("as the driver names it, without the vendor: H100, H200, RTX PRO 6000; none for the CPU build")
     ] = "none"
-    count: Annotated[int, Meta(ge=0, le=64), says("GPUs that it uses")] = 0
+    count: Annotated[int, Meta(ge=0, le=64), says("GPUs that it uses, of each machine")] = 0
+    nodes: Annotated[int, Meta(ge=1, le=64), says("machines that one server spans, each with so many GPUs")] = 1
     memory_gib: Annotated[
         Annotated[float, Meta(gt=0)] | None, says("memory of one GPU in GiB, where the program does not know it")
     ] = None
+
+    @property
+    def text(self) -> str:
+        """`8 × H100`, `2 × 8 × H100` for two machines, or `CPU`."""
+        one = f"{self.count} × {self.gpu}" if self.count and self.gpu.lower() != "none" else "CPU"
+        return one if self.nodes == 1 else f"{self.nodes} × {one}"
+
+
+class NetworkSection(Section, frozen=True, kw_only=True):
+    """`[network]`: how the machines of one server reach each other, where `hardware.nodes` is above 1."""
+
+    address: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        says("address of the first machine, which the others connect to"),
+    ] = None
+    interface: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        says("network interface between the machines, as `ip link` names it (NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME)"),
+    ] = None
+    master_port: Annotated[
+        int, Meta(ge=1, le=65535), says("of the first machine: where one engine over all machines meets")
+    ] = 29501
+    rpc_port: Annotated[
+        int, Meta(ge=1, le=65535), says("of the first machine: where data parallel engines of the others report")
+    ] = 29550
+    """Both as vLLM has them (`master_port`, `data_parallel_rpc_port` in config/parallel.py, 0.32)."""
 
 
 class ModelSection(Section, frozen=True, kw_only=True):
@@ -193,12 +223,34 @@ class SuperviseSection(Section, frozen=True, kw_only=True):
     ] = HANG_TIMEOUT_S
     """See `console.core.liveness`."""
     canary_s: Annotated[Seconds, says("while idle, ask for one token this often; 0 never asks")] = 0.0
+    idle_warn_s: Annotated[Seconds, says("idle for so long, it warns of the money spent; 0 never warns")] = 0.0
+    idle_stop_s: Annotated[Seconds, says("idle for so long, the server is stopped; 0 never stops it")] = 0.0
+    """See `console.core.idle`."""
+    metrics_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)] | None,
+        says("the supervisor's own metrics for Prometheus on this port of 127.0.0.1; 0 is off; default: config.toml's"),
+    ] = None
+
+
+class TargetsSection(Section, frozen=True, kw_only=True):
+    """`[targets]`: how fast an answer should be. Latencies are shown beside them, and goodput is measured by them."""
+
+    ttft_s: Annotated[
+        Annotated[float, Meta(gt=0, le=86_400)] | None,
+        says("the first token of an answer should come within this many seconds"),
+    ] = None
+    tpot_s: Annotated[
+        Annotated[float, Meta(gt=0, le=86_400)] | None,
+        says("seconds that each further token of an answer may take, on its average: 0.05 is 20 tokens per second"),
+    ] = None
 
 
 class CostSection(Section, frozen=True, kw_only=True):
     """`[cost]`: what the machine costs. A price in the user's `config.toml` stands in where this says none."""
 
-    usd_per_hour: Annotated[Annotated[float, Meta(ge=0)] | None, says("of the whole machine, on demand")] = None
+    usd_per_hour: Annotated[
+        Annotated[float, Meta(ge=0)] | None, says("of the whole machine, of all where there are several, on demand")
+    ] = None
     spot_usd_per_hour: Annotated[
         Annotated[float, Meta(ge=0)] | None, says("of the whole machine, where it may be taken away at any time")
     ] = None
@@ -212,8 +264,18 @@ class Profile(Section, frozen=True, kw_only=True):
     profile: ProfileSection
     model: ModelSection
     hardware: HardwareSection = HardwareSection()
+    network: NetworkSection = NetworkSection()
     serve: ServeSection = ServeSection()
     env: Annotated[dict[str, str], says("environment variables of the server, always text; no keys or tokens")] = {}
     engine: EngineSection = EngineSection()
     supervise: SuperviseSection = SuperviseSection()
+    targets: TargetsSection = TargetsSection()
     cost: CostSection = CostSection()
+
+
+def with_metrics_port(profile: Profile, port: int | None) -> Profile:
+    """The profile with the user's port for metrics where it says none itself."""
+    if port is None or profile.supervise.metrics_port is not None:
+        return profile
+    supervise = msgspec.structs.replace(profile.supervise, metrics_port=port)
+    return msgspec.structs.replace(profile, supervise=supervise)

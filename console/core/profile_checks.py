@@ -14,10 +14,11 @@ import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from console.core.command import FLAGS, GENERATED
+from console.core.nodes import THREADS_BIND, gpus_used, layout_flags, unplaced
 from console.core.profile import EngineKind, Evidence, Profile
 from console.core.text import is_secret_name
 
-__all__ = ["CHECKS", "COMPUTE_8", "Check", "Finding", "gpus_used", "is_v4", "judge"]
+__all__ = ["CHECKS", "COMPUTE_8", "Check", "Finding", "is_v4", "judge"]
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +71,7 @@ RESERVED: dict[str, str] = {
 """Flags that `[serve.extra]` may not set, and why."""
 HANG_TIMEOUT_MIN_S = 10.0
 CANARY_MIN_S = 5.0
+IDLE_MIN_S = 5.0
 ALIASES: dict[str, str] = {
     "tp": "tensor_parallel_size",
     "pp": "pipeline_parallel_size",
@@ -103,16 +105,6 @@ def judge(profile: Profile, broken: Collection[str] = ()) -> tuple[Finding, ...]
         if not any(key == read or key.startswith(f"{read}.") for key in broken for read in check.reads)
         for finding in check.run(profile)
     )
-
-
-def gpus_used(profile: Profile) -> int:
-    """GPUs that the parallel settings take: tensor × pipeline × data."""
-    serve = profile.serve
-    sizes = (serve.tensor_parallel_size, serve.pipeline_parallel_size, serve.data_parallel_size)
-    product = 1
-    for size in sizes:
-        product *= size or 1
-    return product
 
 
 def is_v4(profile: Profile) -> bool:
@@ -181,13 +173,44 @@ def _hardware(profile: Profile) -> Findings:
 def _parallel(profile: Profile) -> Findings:
     count = profile.hardware.count
     used = gpus_used(profile)
-    if not count or used == count:
+    if profile.hardware.nodes > 1 or not count or used == count:
         return
     text = f"tensor × pipeline × data parallel size is {used}, hardware.count is {count}"
     if used > count:
         yield Finding(key="serve.tensor_parallel_size", text=f"{text}; make them equal")
     else:
         yield Finding(key="serve.tensor_parallel_size", text=f"{text}: {count - used} idle", warning=True)
+
+
+def _nodes(profile: Profile) -> Findings:
+    """The layout over several machines; that of one machine is `_parallel`'s."""
+    nodes = profile.hardware.nodes
+    if nodes == 1:
+        return
+    why = unplaced(profile)
+    if why:
+        yield Finding(key="hardware.nodes", found=nodes, text=why)
+    # Only here: the table of architectures is not needed to read a profile of one machine.
+    from console.core.fit.architecture import ARCHITECTURES
+
+    known = ARCHITECTURES.get(profile.model.architecture or "")
+    tensor = profile.serve.tensor_parallel_size or 1
+    if known and known.heads and known.heads % tensor:
+        fitting = ", ".join(str(size) for size in range(1, tensor + 1) if known.heads % size == 0)
+        text = f"{known.heads} attention heads cannot be divided by it; allowed: {fitting}"
+        yield Finding(key="serve.tensor_parallel_size", found=tensor, text=text)
+    if known and known.layers < (profile.serve.pipeline_parallel_size or 1):
+        text = f"the model has {known.layers} layers; allowed: at most so many"
+        yield Finding(key="serve.pipeline_parallel_size", found=profile.serve.pipeline_parallel_size, text=text)
+    taken = layout_flags(profile)
+    for key, value in profile.serve.extra.items():
+        if key.replace("_", "-").lower() in taken:
+            text = "hardware.nodes and [network] say it for each machine: take it out"
+            yield Finding(key=f"serve.extra.{key}", found=value, text=text)
+    lists = profile.env.get(THREADS_BIND, "").split("|")
+    if len(lists) not in (1, gpus_used(profile)):
+        text = f"allowed: one list of cores for each of {gpus_used(profile)} ranks, with | between them"
+        yield Finding(key=f"env.{THREADS_BIND}", found=profile.env[THREADS_BIND], text=text)
 
 
 def _v4_hardware(profile: Profile) -> Findings:
@@ -244,10 +267,15 @@ def _supervision(profile: Profile) -> Findings:
     for key, found, least, why in (
         ("hang_timeout_s", watch.hang_timeout_s, HANG_TIMEOUT_MIN_S, "one step of a long prefill takes seconds"),
         ("canary_s", watch.canary_s, CANARY_MIN_S, "each one is a request"),
+        ("idle_warn_s", watch.idle_warn_s, IDLE_MIN_S, "a pause between two requests is not idleness"),
+        ("idle_stop_s", watch.idle_stop_s, IDLE_MIN_S, "a pause between two requests is not idleness"),
     ):
         if 0 < found < least:
             text = f"allowed: 0 (off) or {least:g} and more; {why}"
             yield Finding(key=f"supervise.{key}", found=found, text=text)
+    if 0 < watch.idle_stop_s <= watch.idle_warn_s:
+        text = f"allowed: less than supervise.idle_stop_s, which is {watch.idle_stop_s:g}; the warning comes first"
+        yield Finding(key="supervise.idle_warn_s", found=watch.idle_warn_s, text=text)
 
 
 def _versions(profile: Profile) -> Findings:
@@ -274,11 +302,18 @@ CHECKS: tuple[Check, ...] = (
     Check(run=_kv_cache_dtype, reads=("serve.kv_cache_dtype", *_WHICH_MODEL)),
     Check(run=_speculation, reads=("serve.speculative_config", "model.id")),
     Check(run=_hardware, reads=("hardware.gpu", "hardware.count", "engine.kind")),
-    Check(run=_parallel, reads=("hardware.count", *_PARALLEL)),
+    Check(run=_parallel, reads=("hardware.count", "hardware.nodes", *_PARALLEL)),
+    Check(
+        run=_nodes,
+        reads=("hardware.count", "hardware.nodes", "model.architecture", "serve.extra", "env", *_PARALLEL),
+    ),
     Check(run=_v4_hardware, reads=("hardware.gpu", *_WHICH_MODEL)),
     Check(run=_extra, reads=("serve.extra",)),
     Check(run=_environment, reads=("env",)),
-    Check(run=_supervision, reads=("supervise.hang_timeout_s", "supervise.canary_s")),
+    Check(
+        run=_supervision,
+        reads=tuple(f"supervise.{key}" for key in ("hang_timeout_s", "canary_s", "idle_warn_s", "idle_stop_s")),
+    ),
     Check(run=_versions, reads=("engine.vllm",)),
     Check(run=_sources, reads=("profile.evidence", "profile.sources")),
 )

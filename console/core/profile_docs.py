@@ -15,7 +15,15 @@ from console.core.command import FLAGS
 from console.core.profile import Evidence, Profile
 from console.core.profile_read import FIELDS, SECTIONS, allowed
 
-__all__ = ["EVIDENCE_MEANS", "SCHEMA_FILE", "SCHEMA_LINE", "profile_schema", "reference_page"]
+__all__ = [
+    "EVIDENCE_MEANS",
+    "SCHEMA_FILE",
+    "SCHEMA_LINE",
+    "about_text",
+    "help_text",
+    "profile_schema",
+    "reference_page",
+]
 
 SCHEMA_FILE = "profile.schema.json"
 SCHEMA_LINE = f"#:schema ./{SCHEMA_FILE}"
@@ -57,9 +65,9 @@ def reference_page() -> str:
     for section, kind in SECTIONS.items():
         lines += ["", f"## `[{section}]`", ""]
         if section not in FIELDS:
-            lines += [f"{_sentence(_help(kind))}", "", "Values: any name, text in quotes."]
+            lines += [f"{_sentence(help_text(kind))}", "", "Values: any name, text in quotes."]
             continue
-        lines += [f"{_about(kind)}", "", "| key | value | default | meaning |", "|---|---|---|---|"]
+        lines += [f"{about_text(kind)}", "", "| key | value | default | meaning |", "|---|---|---|---|"]
         lines += list(_rows(section, kind))
     lines += ["", "## Evidence", "", "How far a profile's claim to work goes:", ""]
     lines += [f"* `{evidence.value}`: {text}" for evidence, text in EVIDENCE_MEANS.items()]
@@ -77,18 +85,19 @@ def _rows(section: str, kind: Any) -> Iterator[str]:
         else:
             default = f"`{msgspec.json.encode(field.default).decode()}`"
         flag = FLAGS.get(key) if section == "serve" else None
-        meaning = _help(hint) + (f" (`{flag}`)" if flag else "")
+        meaning = help_text(hint) + (f" (`{flag}`)" if flag else "")
         value = "a table" if key == "extra" else allowed(msgspec.inspect.type_info(hint))
         yield f"| `{key}` | {value} | {default} | {meaning} |".replace(" or a table", ", or a table")
 
 
-def _help(hint: Any) -> str:
+def help_text(hint: Any) -> str:
     """The description of one field's type, empty if it has none."""
     schema = msgspec.json.schema(hint)
     return str(schema.get("description", ""))
 
 
-def _about(kind: type) -> str:
+def about_text(kind: type) -> str:
+    """What a table is for: the first sentence of its type."""
     first = (kind.__doc__ or "").partition("\n")[0]
     return _sentence(first.partition(": ")[2])
 

@@ -26,6 +26,7 @@ __all__ = [
     "FIELDS",
     "KNOWN_KEYS",
     "SECTIONS",
+    "Mistake",
     "ProfileReading",
     "allowed",
     "check_profile",
@@ -63,7 +64,7 @@ _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|(end of document))\)$")
 
 
 class Mistake(msgspec.Struct, frozen=True, kw_only=True):
-    """A key that is unknown, missing or not well-typed."""
+    """A key that is unknown, missing, not well-typed, or at odds with others."""
 
     key: str
     text: str
@@ -76,6 +77,8 @@ class ProfileReading(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[str, ...] = ()
     """One line per mistake: file, key, what was found, what is allowed, the nearest known key."""
     warnings: tuple[str, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+    """The errors again, each with its key."""
 
 
 def read_profile(text: str, file: str) -> Profile:
@@ -112,11 +115,11 @@ def profile_from(data: Mapping[str, Any], file: str) -> ProfileReading:
     broken = {mistake.key for mistake in mistakes}
     profile = msgspec.convert(_without(data, broken), Profile)
     findings = judge(profile, broken)
-    wrong = [mistake.text for mistake in mistakes]
-    wrong += [_finding(finding) for finding in findings if not finding.warning]
+    wrong = (*mistakes, *(Mistake(key=each.key, text=_finding(each)) for each in findings if not each.warning))
     return ProfileReading(
         profile=None if wrong else profile,
-        errors=tuple(_line(file, text) for text in wrong),
+        errors=tuple(_line(file, mistake.text) for mistake in wrong),
+        mistakes=wrong,
         warnings=tuple(_line(file, _finding(finding)) for finding in findings if finding.warning),
     )
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import msgspec
 
 from console.core.lifecycle import Effect, Machine, Now, Step
-from console.core.models import OVER_STATES
+from console.core.models import OVER_STATES, TrialStatus
+from console.core.trial import Trial
 
 __all__ = ["CLOCK_SLACK_S", "Saved", "resume"]
 
@@ -30,6 +31,10 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     """Asked for by the machine, perhaps not carried out."""
     gpu_memory_before: tuple[int | None, ...] = ()
     """Bytes used on each GPU before the server was started."""
+    trial: Trial | None = None
+    """Settings that are being tried."""
+    last_trial: TrialStatus | None = None
+    """How the last trial ended."""
 
 
 def resume(saved: Saved, now: Now, *, pid: int | None) -> Step | None:

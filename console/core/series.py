@@ -132,6 +132,10 @@ class HistogramWindow:
         grown = (max(0.0, new - old) for new, old in zip(end.counts, start.counts, strict=True))
         return Buckets(end.bounds, tuple(accumulate(grown, max)), max(0.0, end.total - start.total))
 
+    def span_s(self) -> float | None:
+        """Seconds between the two expositions that are compared; `None` before the second."""
+        return self._points[-1][0] - self._points[0][0] if len(self._points) > 1 else None
+
     def count(self) -> int | None:
         """Observations in the window; `None` before the second exposition."""
         window = self.window()

@@ -46,7 +46,11 @@ def suit(profile: Profile, gpus: tuple[GpuReading, ...] | None) -> Suitability:
     Args:
         gpus: `None` where they cannot be read.
     """
-    gpu = profile.hardware.gpu
+    gpu, nodes = profile.hardware.gpu, profile.hardware.nodes
+    if nodes > 1:
+        # Rank 3 whatever is here: one machine cannot launch it.
+        each = f" of {profile.hardware.count} × {gpu}" if profile.hardware.count else ""
+        return Suitability(rank=3, text=f"needs {nodes} machines{each}")
     if profile.engine.kind is EngineKind.CPU:
         return Suitability(rank=1, text="runs on the CPU, the GPUs stay idle") if gpus else _fits("runs on the CPU")
     wanted = f"{profile.hardware.count} × {gpu}"
@@ -61,12 +65,14 @@ def suit(profile: Profile, gpus: tuple[GpuReading, ...] | None) -> Suitability:
 def order_key(name: str, profile: Profile, suitability: Suitability, verdict: str = "unknown") -> tuple[object, ...]:
     """Sorts the best suited first.
 
-    By rank; GPUs used; whether memory suffices (`verdict`, which counts less than a claim that it was seen to); no
-    better profile named; model; evidence; and name, in which the plain shape comes before its variants.
+    By rank; machines, since this is one; GPUs used; whether memory suffices (`verdict`, which counts less than a claim
+    that it was seen to); no better profile named; model; evidence; and name, in which the plain shape comes before its
+    variants.
     """
     architecture = profile.model.architecture or ""
     return (
         suitability.rank,
+        profile.hardware.nodes,
         -profile.hardware.count,
         verdict == "does not fit" and profile.profile.evidence not in TRUSTED,
         profile.profile.prefer is not None,
@@ -84,7 +90,12 @@ def fewer_gpus(profile: Profile, count: int) -> tuple[ProfileChange, ...]:
     """
     serve, have = profile.serve, 1 << (count.bit_length() - 1) if count else 0
     tensor, data = serve.tensor_parallel_size or 1, serve.data_parallel_size or 1
-    if not have or have >= profile.hardware.count or (serve.pipeline_parallel_size or 1) > 1:
+    if (
+        not have
+        or profile.hardware.nodes > 1
+        or have >= profile.hardware.count
+        or (serve.pipeline_parallel_size or 1) > 1
+    ):
         return ()
     new_tensor = min(tensor, have)
     new_data = have // new_tensor if data > 1 else 1

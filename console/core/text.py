@@ -62,20 +62,22 @@ class _Visible(dict[int, str | None]):
 
 
 _VISIBLE = _Visible({0x0A: "\n", 0x7F: "␡"})
+_VISIBLE_TABS = _Visible({0x09: "\t", 0x0A: "\n", 0x7F: "␡"})
 
 
-def clean(text: str, *, keep_newlines: bool = False) -> str:
+def clean(text: str, *, keep_newlines: bool = False, keep_tabs: bool = False) -> str:
     """Text that a terminal shows as text, whatever it held.
 
     Escape sequences are removed, finished or not; tabs become four spaces; other control characters become
     visible signs; bidi controls, zero-width and other format characters are removed; lone surrogates become `�`.
-    Line ends become one space, or with `keep_newlines` a newline. Cleaning twice changes nothing.
+    Line ends become one space, or with `keep_newlines` a newline. Cleaning twice changes nothing. `keep_tabs` is for
+    text that is kept and copied; whoever paints it expands them.
     """
     if text.isprintable():
         return text
     text = _SEQUENCE.sub("", text)
-    text = _LINE_END.sub("\n" if keep_newlines else " ", text.replace("\t", _TAB))
-    return text if text.isprintable() else text.translate(_VISIBLE)
+    text = _LINE_END.sub("\n" if keep_newlines else " ", text if keep_tabs else text.replace("\t", _TAB))
+    return text if text.isprintable() else text.translate(_VISIBLE_TABS if keep_tabs else _VISIBLE)
 
 
 class StreamCleaner:
@@ -85,8 +87,9 @@ class StreamCleaner:
     `SEQUENCE_CHARS_MAX` bounds.
     """
 
-    def __init__(self, *, keep_newlines: bool = True) -> None:
+    def __init__(self, *, keep_newlines: bool = True, keep_tabs: bool = False) -> None:
         self._keep_newlines = keep_newlines
+        self._keep_tabs = keep_tabs
         self._held = ""
 
     def feed(self, piece: str) -> str:
@@ -97,12 +100,12 @@ class StreamCleaner:
             return text
         end = self._settled(text)
         self._held = text[end:]
-        return clean(text[:end], keep_newlines=self._keep_newlines)
+        return clean(text[:end], keep_newlines=self._keep_newlines, keep_tabs=self._keep_tabs)
 
     def flush(self) -> str:
         """What was held back. Call it once, at the end."""
         held, self._held = self._held, ""
-        return clean(held, keep_newlines=self._keep_newlines)
+        return clean(held, keep_newlines=self._keep_newlines, keep_tabs=self._keep_tabs)
 
     @staticmethod
     def _settled(text: str) -> int:

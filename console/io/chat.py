@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 
+from console.core.chat import CHAT_PATH, request_payload
 from console.core.models import ChatDelta, ChatMessage, ChatOptions
 from console.io.http import HttpClient, HttpError, Reply, error_message, status_sentence
 
 __all__ = ["stream_chat"]
 
-CHAT_PATH = "/v1/chat/completions"
 DONE = "[DONE]"
 MESSAGE_STATUSES = frozenset({400, 404, 413, 422, 429})
 """Here the server's own words say best what is wrong with the request."""
@@ -59,7 +59,12 @@ class Answer:
         self._started_s = time.monotonic()
         self._ttft_s: float | None = None
         self._usage = Usage()
+        self._raw: list[str] = []
         self.finish_reason: str | None = None
+
+    def note(self, raw: str) -> None:
+        """Something that the server wrote; the next piece brings it along."""
+        self._raw.append(raw)
 
     def take(self, chunk: Chunk) -> ChatDelta | None:
         """The piece to show for one chunk; `None` if it has no text."""
@@ -84,7 +89,9 @@ class Answer:
         return time.monotonic() - self._started_s
 
     def _delta(self, *, text: str = "", reasoning: str = "", done: bool = False, error: str = "") -> ChatDelta:
+        raw, self._raw = tuple(self._raw), []
         return ChatDelta(
+            raw=raw,
             text=text,
             reasoning=reasoning,
             done=done,
@@ -141,13 +148,17 @@ async def pieces(reply: Reply, answer: Answer) -> AsyncGenerator[ChatDelta, None
         HttpError: the connection was lost.
     """
     if reply.status != 200:
-        yield answer.end(refusal(reply.status, await reply.body()))
+        body = await reply.body()
+        answer.note(f"HTTP {reply.status}")
+        answer.note(body.decode("utf-8", "replace"))
+        yield answer.end(refusal(reply.status, body))
         return
     async with contextlib.aclosing(reply.lines()) as lines:
         async for line in lines:
             # Empty lines part the events; a line that starts with a colon keeps the connection alive.
             if not line.startswith("data:"):
                 continue
+            answer.note(line)
             data = line[len("data:") :].strip()
             if data == DONE:
                 yield answer.end()
@@ -165,23 +176,6 @@ async def pieces(reply: Reply, answer: Answer) -> AsyncGenerator[ChatDelta, None
             if delta is not None:
                 yield delta
     yield answer.end("" if answer.finish_reason else UNFINISHED)
-
-
-def request_payload(model: str, messages: Sequence[ChatMessage], options: ChatOptions) -> dict[str, Any]:
-    """The body of the request. What `extra` says never changes how the answer is streamed."""
-    chosen = {
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "max_tokens": options.max_tokens,
-    }
-    return {
-        **options.extra,
-        **{name: value for name, value in chosen.items() if value is not None},
-        "model": model,
-        "messages": [{"role": message.role, "content": message.content} for message in messages],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
 
 
 def refusal(status: int, body: bytes) -> str:

@@ -11,10 +11,11 @@ import msgspec
 from msgspec import Meta
 
 from console.core.errors import StateError, UsageError
+from console.core.preferences import Preferences, ThemeName
 from console.core.profile import CostSection
 from console.io import paths
 
-__all__ = ["Configuration", "read_configuration"]
+__all__ = ["Configuration", "read_configuration", "read_preferences"]
 
 CONFIG_BYTES_MAX = 256 * 1024
 """A longer file is no configuration."""
@@ -29,8 +30,17 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Runs kept, the newest; those that are alive are never removed."""
     runs_gib: Annotated[float, Meta(gt=0)] = 20.0
     """Disk space of all runs together, GiB; beyond it the oldest go, though never the newest."""
+    metrics_port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    """Port of 127.0.0.1 for metrics of profiles that name none (`supervise.metrics_port`)."""
     price: dict[str, CostSection] = {}
     """What machines cost, for profiles that say no price: `[price.8xH100]`, or `[price.H100]` for one GPU."""
+    theme: ThemeName = "dark"
+    """Colours of the terminal UI; `--theme` goes before it."""
+    readonly: bool = False
+    """The terminal UI only looks: as `--readonly`."""
+    keys: dict[str, Any] = {}
+    """The operator's own keys in the terminal UI, `[keys]`; `dsv4-console keys` names the actions and says what is
+    wrong with it."""
 
 
 def read_configuration() -> Configuration:
@@ -40,23 +50,43 @@ def read_configuration() -> Configuration:
         StateError: it cannot be read.
         UsageError: it has mistakes, all of which are in the message.
     """
+    path, table = _table()
+    if wrong := [line for key, value in table.items() if (line := _wrong(path, key, value))]:
+        raise _mistakes(wrong)
+    return msgspec.convert(table, Configuration)
+
+
+def read_preferences() -> Preferences:
+    """What `config.toml` says of the terminal UI, which starts whatever mistakes are in it, and tells them.
+
+    Raises:
+        StateError: it cannot be read.
+        UsageError: it is no TOML, or `readonly` is not true or false: then nobody knows what may be changed.
+    """
+    path, table = _table()
+    if wrong := _wrong(path, "readonly", table.get("readonly", False)):
+        raise _mistakes([wrong])
+    mistakes = {key: line for key, value in table.items() if (line := _wrong(path, key, value))}
+    good = {key: table[key] for key in ("theme", "readonly", "keys") if key in table and key not in mistakes}
+    return Preferences(**good, path=str(path), mistakes=tuple(mistakes.values()))
+
+
+def _table() -> tuple[Path, dict[str, Any]]:
+    """The file and what it holds; nothing, if there is none."""
     path = paths.config_dir() / "config.toml"
     try:
         with path.open("rb") as file:
             data = file.read(CONFIG_BYTES_MAX + 1)
     except FileNotFoundError:
-        return Configuration()
+        return path, {}
     except OSError as error:
         raise StateError("Cannot read the configuration", f"{path}: {error.strerror}", "Make it readable.") from error
     if len(data) > CONFIG_BYTES_MAX:
         raise _mistakes([f"{path}: longer than {CONFIG_BYTES_MAX // 1024} KiB"])
     try:
-        table = tomllib.loads(data.decode("utf-8-sig"))
+        return path, tomllib.loads(data.decode("utf-8-sig"))
     except ValueError as error:
         raise _mistakes([f"{path}: {error}"]) from error
-    if wrong := [line for key, value in table.items() if (line := _wrong(path, key, value))]:
-        raise _mistakes(wrong)
-    return msgspec.convert(table, Configuration)
 
 
 def _wrong(path: Path, key: str, value: Any) -> str:

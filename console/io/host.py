@@ -16,11 +16,20 @@ import psutil
 from console.core.models import HostReading
 from console.io.process import session_members
 
-__all__ = ["HostSampler"]
+__all__ = ["FILES_AGE_MAX_S", "MEMBERS_AGE_MAX_S", "HostSampler", "open_files"]
 
 MEMBERS_AGE_MAX_S = 5.0
 """After this time the members of the session are looked up again; at once if one is gone."""
 PROCESSES_MAX = 4096
+FILES_AGE_MAX_S = 5.0
+"""Counting the open files of a server with thousands of connections takes milliseconds."""
+
+
+class OpenFiles(NamedTuple):
+    """File descriptors of one process; `None` where the system does not tell."""
+
+    opened: int | None = None
+    limit: int | None = None
 
 
 class Usage(NamedTuple):
@@ -48,6 +57,8 @@ class HostSampler:
         self._members: dict[int, psutil.Process] = {}
         self._members_s = 0.0
         self._tree: tuple[float, dict[int, float]] | None = None
+        self._files = OpenFiles()
+        self._files_s: float | None = None
 
     def read(self, session_pid: int | None = None) -> HostReading:
         """One reading of the machine, and of the session that `session_pid` leads.
@@ -59,6 +70,7 @@ class HostSampler:
         memory = psutil.virtual_memory()
         now_s = self._clock()
         tree = self._read_tree(session_pid, now_s)
+        files = self._open_files(session_pid, now_s)
         return HostReading(
             cpu_percent=self._cpu_percent(),
             cpu_count=self._cpu_count,
@@ -67,7 +79,17 @@ class HostSampler:
             tree_cpu_percent=self._tree_percent(tree, now_s),
             tree_memory_bytes=tree.memory_bytes if tree else None,
             tree_processes=len(tree.cpu_s) if tree else None,
+            tree_open_files=files.opened,
+            tree_open_files_limit=files.limit,
         )
+
+    def _open_files(self, session_pid: int | None, now_s: float) -> OpenFiles:
+        """Of the session's leader, `vllm serve` itself: it holds the connections of clients."""
+        if self._files_s is not None and now_s - self._files_s < FILES_AGE_MAX_S:
+            return self._files
+        leader = None if session_pid is None else self._members.get(session_pid)
+        self._files, self._files_s = (OpenFiles(), None) if leader is None else (open_files(leader), now_s)
+        return self._files
 
     def _cpu_percent(self) -> float | None:
         times = psutil.cpu_times()
@@ -90,6 +112,7 @@ class HostSampler:
     def _read_tree(self, session_pid: int | None, now_s: float) -> Usage | None:
         if session_pid != self._session:
             self._session, self._members, self._tree = session_pid, {}, None
+            self._files_s = None
         if session_pid is None:
             return None
         if not self._members or now_s - self._members_s >= MEMBERS_AGE_MAX_S:
@@ -118,3 +141,13 @@ class HostSampler:
             except psutil.Error:
                 continue
         self._members_s = now_s
+
+
+def open_files(process: psutil.Process) -> OpenFiles:
+    """How many file descriptors a process has, and how many it may have."""
+    try:
+        count = process.num_fds()
+        limit = process.rlimit(psutil.RLIMIT_NOFILE)[0]
+    except (psutil.Error, OSError, AttributeError):
+        return OpenFiles()
+    return OpenFiles(count, None if limit < 0 else limit)

@@ -6,10 +6,17 @@ deadline, every answer a size limit, and every failure is one short sentence for
 
 from __future__ import annotations
 
+# ruff: noqa: E402 - something must be said before httpx is imported
 import asyncio
 import contextlib
+import sys
+import types
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import Any, NamedTuple
+
+# With rich and click installed httpx imports its command-line tool along with itself: 6 MiB in a supervisor that paints
+# nothing. An empty module in that tool's place makes httpx go on without it.
+sys.modules.setdefault("httpx._main", types.ModuleType("httpx._main"))
 
 import httpx
 import msgspec

@@ -12,7 +12,7 @@ from console.io import runs
 __all__ = ["measurements"]
 
 RUNS_READ_MAX = 10
-"""Only so many of the newest runs are searched; a day of one is tens of megabytes."""
+"""Only so many of the newest runs are searched."""
 
 
 def measurements(profile_name: str | None = None) -> tuple[Measurement, ...]:
@@ -29,7 +29,7 @@ def measurements(profile_name: str | None = None) -> tuple[Measurement, ...]:
     for run, info in wanted[:RUNS_READ_MAX]:
         try:
             profile = run.read_launch().profile
-            rate = best_minute(run.samples())
+            rate = best_minute(run.samples(only=("engine.generation_tokens_per_s",)))
         except (StateError, OSError):
             continue
         if rate is None:
@@ -37,7 +37,7 @@ def measurements(profile_name: str | None = None) -> tuple[Measurement, ...]:
         hardware = profile.hardware
         found.append(
             Measurement(
-                hardware=f"{hardware.count} × {hardware.gpu}" if hardware.count else "CPU",
+                hardware=hardware.text,
                 architecture=profile.model.architecture or "",
                 profile=info.profile_name,
                 engine=f"vLLM {info.engine_version}".strip(),

@@ -18,6 +18,7 @@ __all__ = [
     "config_dir",
     "conversations_dir",
     "data_dir",
+    "demo_dir",
     "engines_dir",
     "generated_models_dir",
     "make_private_dir",
@@ -74,6 +75,11 @@ def shipped_profiles_dir() -> Path:
     """The profiles that come with the program: inside the wheel, or beside the package in a checkout."""
     packed = Path(str(resources.files("console"))) / "_profiles"
     return packed if packed.is_dir() else Path(str(resources.files("console"))).parent / "profiles"
+
+
+def demo_dir() -> Path:
+    """The recordings of real runs that come with the program, a run directory each."""
+    return Path(str(resources.files("console"))) / "_demo"
 
 
 def make_private_dir(path: Path) -> Path:

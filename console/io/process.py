@@ -18,6 +18,8 @@ import psutil
 
 __all__ = [
     "become_subreaper",
+    "die_with_parent",
+    "is_command_of",
     "is_same_process",
     "kill_session",
     "listener_of",
@@ -32,6 +34,7 @@ __all__ = [
     "stopped_members",
 ]
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -78,6 +81,12 @@ def become_subreaper() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def die_with_parent() -> None:
+    """For a child, before it becomes its program: SIGTERM when the process that started it ends, however it ends."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+
+
 def reap_session(session_id: int) -> None:
     """Collect the exit status of those processes of a session that ended and have become this process's children."""
     for pid in psutil.pids():
@@ -116,6 +125,16 @@ def send_signal(pid: int, number: signal.Signals) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def is_command_of(pid: int, *parts: str) -> bool:
+    """Whether a live process's command line has all these texts in it."""
+    try:
+        process = psutil.Process(pid)
+        command = " ".join(process.cmdline())
+        return process.status() != psutil.STATUS_ZOMBIE and all(part in command for part in parts)
+    except psutil.Error:
+        return False
 
 
 def session_members(session_id: int) -> tuple[int, ...]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
-import re
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from console.core.overrides import split_key
 from console.core.profile import Profile
 from console.core.profile_docs import SCHEMA_FILE, SCHEMA_LINE, profile_schema
 from console.core.profile_read import ProfileReading, check_profile
+from console.core.profile_source import name_problem
 from console.io.paths import make_private_dir, shipped_profiles_dir, user_profiles_dir
 
 if TYPE_CHECKING:
@@ -35,10 +35,14 @@ __all__ = [
     "Catalogue",
     "Origin",
     "StoredProfile",
+    "changed_text",
     "check_file",
     "create_user",
     "discover",
     "load",
+    "put_profile",
+    "read_file",
+    "replace_file",
     "save_user",
 ]
 
@@ -47,8 +51,6 @@ PROFILE_BYTES_MAX = 256 * 1024
 PROFILES_MAX = 1000
 """Files read from one directory."""
 SUFFIX = ".toml"
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Origin(StrEnum):
@@ -146,7 +148,7 @@ def load(name: str, shipped: Path | None = None, user: Path | None = None) -> St
 def check_file(path: Path) -> ProfileReading:
     """Read one file and collect what is wrong with it, unreadable files included."""
     try:
-        text = _read(path)
+        text = read_file(path)
     except OSError as error:
         return ProfileReading(errors=(f"{path}: cannot be read: {error.strerror or error}",))
     except UnicodeDecodeError as error:
@@ -159,7 +161,12 @@ def check_file(path: Path) -> ProfileReading:
 
 
 def save_user(
-    name: str, changes: Iterable[ProfileChange], shipped: Path | None = None, user: Path | None = None
+    name: str,
+    changes: Iterable[ProfileChange],
+    shipped: Path | None = None,
+    user: Path | None = None,
+    *,
+    comments: Mapping[str, str] | None = None,
 ) -> Path:
     """Write changes into the user's profile `name`, made from the shipped one if the user has none yet.
 
@@ -167,6 +174,7 @@ def save_user(
 
     Args:
         changes: each sets the dotted `key` to `after`, or takes it out where `after` is `None`.
+        comments: dotted key to what is to stand beside a changed setting, in place of a comment there.
 
     Raises:
         ProfileError: no such profile, or the result would have mistakes.
@@ -176,7 +184,7 @@ def save_user(
     directory = user or user_profiles_dir()
     target = directory / f"{name}{SUFFIX}"
     source = target if target.exists() else load(name, shipped, user).path
-    return _write_changed(source, target, changes)
+    return _write_changed(source, target, changes, comments=comments or {})
 
 
 def create_user(
@@ -198,34 +206,75 @@ def create_user(
 
 
 def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise ProfileError(f"{name!r} cannot be the name of a profile", "Allowed: letters, digits, dot, _ and -.")
+    if problem := name_problem(name):
+        raise ProfileError(f"{name!r} cannot be the name of a profile", problem)
 
 
-def _write_changed(source: Path, target: Path, changes: Iterable[ProfileChange], *, name_schema: bool = False) -> Path:
+def _write_changed(
+    source: Path,
+    target: Path,
+    changes: Iterable[ProfileChange],
+    *,
+    name_schema: bool = False,
+    comments: Mapping[str, str] | None = None,
+) -> Path:
     """Write `source` with changes to `target`, after checking what comes out."""
-    # Imported where it is needed: nothing that only reads has to wait for it.
-    import tomlkit
-    from tomlkit.exceptions import TOMLKitError
-
     try:
-        document = tomlkit.parse(_read(source))
-    except (OSError, ValueError, TOMLKitError) as error:
+        text = read_file(source)
+    except (OSError, ValueError) as error:
         raise _broken(source, (f"{source}: {error}",)) from error
-    for change in changes:
-        _apply(document, change.key, change.after)
-    text = tomlkit.dumps(document)
+    paths = [(change, split_key(change.key)) for change in changes]
+    text = changed_text(text, source, paths, comments or {})
     if name_schema and not text.startswith("#:schema"):
         text = f"{SCHEMA_LINE}\n{text}"
     reading = check_profile(text, str(target))
     if reading.profile is None:
         raise _broken(target, reading.errors)
+    return put_profile(target, text)
+
+
+def changed_text(
+    text: str,
+    source: Path,
+    changes: Iterable[tuple[ProfileChange, tuple[str, ...]]],
+    comments: Mapping[str, str] | None = None,
+) -> str:
+    """A profile's text with changes made; comments and order stay.
+
+    Args:
+        source: what to name in messages.
+        changes: each with the tables that lead to its key, and the key's name in the last of them.
+        comments: as `save_user`.
+
+    Raises:
+        ProfileError: it is not TOML, or a change goes below something that is no table.
+    """
+    # Imported where it is needed: nothing that only reads has to wait for it.
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document = tomlkit.parse(text)
+        for change, path in changes:
+            _apply(document, path, change.after, (comments or {}).get(change.key, ""))
+        return tomlkit.dumps(document)
+    except TOMLKitError as error:
+        raise _broken(source, (f"{source}: {error}",)) from error
+
+
+def put_profile(target: Path, text: str) -> Path:
+    """Put a profile's text in place of its file at once, and beside it the schema that it names.
+
+    Raises:
+        StateError: it cannot be written.
+    """
     directory = make_private_dir(target.parent)
-    _write(target, text)
+    # A link, as into a directory of configuration files under version control, stays one.
+    replace_file(target.resolve() if target.is_symlink() else target, text)
     if text.startswith(SCHEMA_LINE):
         # What that line names, as this version of the program has it.
         schema = msgspec.json.format(msgspec.json.encode(profile_schema()), indent=2).decode()
-        _write(directory / SCHEMA_FILE, schema + "\n")
+        replace_file(directory / SCHEMA_FILE, schema + "\n")
     return target
 
 
@@ -260,8 +309,13 @@ def _files(directory: Path, origin: Origin) -> tuple[list[Path], list[BrokenProf
     return paths[:PROFILES_MAX], [BrokenProfile(name=directory.name, path=directory, origin=origin, errors=(text,))]
 
 
-def _read(path: Path) -> str:
-    """Text of a regular file of bounded size; a pipe or device is never opened."""
+def read_file(path: Path) -> str:
+    """Text of a regular file of bounded size; a pipe or device is never opened.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is too long, no regular file, or not UTF-8.
+    """
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("not a regular file")
     with path.open("rb") as file:
@@ -271,28 +325,37 @@ def _read(path: Path) -> str:
     return data.decode("utf-8-sig").replace("\r\n", "\n")
 
 
-def _apply(document: TOMLDocument, key: str, value: Any) -> None:
+def _apply(document: TOMLDocument, path: tuple[str, ...], value: Any, comment: str = "") -> None:
     import tomlkit
+    from tomlkit.container import OutOfOrderTableProxy
     from tomlkit.items import AbstractTable, InlineTable
 
-    *path, last = split_key(key)
+    *tables, last = path
     table: Any = document
-    for part in path:
+    for part in tables:
         if part not in table:
             if value is None:
                 return
             table[part] = tomlkit.table()
         table = table[part]
-        if not isinstance(table, AbstractTable | InlineTable):
-            raise ProfileError(f"{key} cannot be set", f"{part} is not a table")
+        # A table whose parts stand in several places of the file comes as a proxy.
+        if not isinstance(table, AbstractTable | InlineTable | OutOfOrderTableProxy):
+            raise ProfileError(f"{'.'.join(path)} cannot be set", f"{part} is not a table")
     if value is None:
         table.pop(last, None)
     else:
-        table[last] = list(value) if isinstance(value, tuple) else value
+        item = tomlkit.item(list(value) if isinstance(value, tuple) else value)
+        if comment and isinstance(table, AbstractTable):
+            item.comment(" ".join(comment.split()))
+        table[last] = item
 
 
-def _write(path: Path, text: str) -> None:
-    """Put `text` in place of the file at once: a reader sees the old or the new one, whole."""
+def replace_file(path: Path, text: str) -> None:
+    """Put `text` in place of the file at once: a reader sees the old or the new one, whole.
+
+    Raises:
+        StateError: it cannot be written; the old one stays.
+    """
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

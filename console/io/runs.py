@@ -1,21 +1,21 @@
 """Run directories: one per launch, readable by their owner alone, the whole truth of that launch.
 
 `run.json` who and what · `launch.json` how to start it (again) · `server.log` what the server wrote ·
-`events.jsonl` what happened · `samples.jsonl` figures · `supervisor.log` the supervisor's own trouble ·
-`control.sock` its door · `state.json` what a supervisor leaves to its successor · `exits` exit codes that its guardian
-collected.
+`events.jsonl` what happened · `samples/` figures · `supervisor.log` the supervisor's own trouble ·
+`control.sock` its door · `state.json` what a supervisor leaves to its successor · `money.json` what it cost so far ·
+`exits` exit codes that its guardian collected · `trial.json` and `tune/` see `console.io.trials`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,10 +24,12 @@ import msgspec
 from console.core.errors import NotRunningError, StateError
 from console.core.lifecycle import Timing
 from console.core.models import LIVE_STATES, EventRecord, Level, RunInfo, Sample, ServerState
+from console.core.money import Tally
 from console.core.profile import Profile
 from console.core.resume import Saved
 from console.io import paths
-from console.io.process import is_same_process, owned_session, sessions_writing_to
+from console.io.process import is_command_of, is_same_process, owned_session, sessions_writing_to
+from console.io.samplestore import SampleStore, append_whole, read_samples, time_range
 
 __all__ = [
     "LaunchSpec",
@@ -44,10 +46,8 @@ __all__ = [
     "write_atomic",
 ]
 
-SAMPLES_BYTES_MAX = 64 * 1024 * 1024
-"""At this size the samples file starts anew; the one before is kept beside it."""
 EVENTS_BYTES_MAX = 16 * 1024 * 1024
-"""The same for events."""
+"""At this size the file of events starts anew; the one before is kept beside it."""
 
 DAMAGED_FIX = "Its log may still be read: server.log in that directory. Otherwise remove the directory."
 
@@ -100,12 +100,14 @@ class RunDir:
         self.launch_path = path / "launch.json"
         self.log_path = path / "server.log"
         self.events_path = path / "events.jsonl"
-        self.samples_path = path / "samples.jsonl"
+        self.samples_path = path / "samples"
         self.supervisor_log_path = path / "supervisor.log"
         self.socket_path = path / "control.sock"
         self.state_path = path / "state.json"
+        self.money_path = path / "money.json"
         self.exits_path = path / "exits"
         self.lock_path = path / "supervisor.lock"
+        self._store = SampleStore(self.samples_path)
 
     @property
     def id(self) -> str:
@@ -147,6 +149,17 @@ class RunDir:
         except (OSError, msgspec.DecodeError):
             return None
 
+    def write_money(self, tally: Tally) -> None:
+        """Replace `money.json`. Written every few seconds, so it is not forced to the disk."""
+        write_atomic(self.money_path, msgspec.json.encode(tally), sync=False)
+
+    def read_money(self) -> Tally | None:
+        """Read `money.json`; `None` if there is none that can be read."""
+        try:
+            return msgspec.json.decode(self.money_path.read_bytes(), type=Tally)
+        except (OSError, msgspec.DecodeError):
+            return None
+
     def exit_code(self, pid: int) -> int | None:
         """How a process ended, if the guardian has collected it; negative for a signal."""
         try:
@@ -164,18 +177,39 @@ class RunDir:
         """Add a line to `events.jsonl`."""
         self._append(self.events_path, msgspec.json.encode(event) + b"\n", EVENTS_BYTES_MAX)
 
-    def events(self) -> tuple[EventRecord, ...]:
-        """All events; damaged lines are passed over."""
-        return tuple(_read_lines(self.events_path, EventRecord))
+    def events(self, newest: int | None = None) -> tuple[EventRecord, ...]:
+        """All events, or so many of the newest; damaged lines are passed over."""
+        return tuple(deque(_read_lines(self.events_path, EventRecord), maxlen=newest))
 
-    def append_samples(self, samples: list[Sample]) -> None:
-        """Add lines to `samples.jsonl`, starting the file anew at its limit."""
-        data = b"".join(msgspec.json.encode(sample) + b"\n" for sample in samples)
-        self._append(self.samples_path, data, SAMPLES_BYTES_MAX)
+    def append_samples(self, samples: Sequence[Sample]) -> None:
+        """Add samples to the store in `samples/`, all of them or none; only the supervisor of the run does that.
 
-    def samples(self) -> tuple[Sample, ...]:
-        """Samples of the present file, oldest first."""
-        return tuple(_read_lines(self.samples_path, Sample))
+        Raises:
+            OSError: they could not be written.
+        """
+        self._store.append(samples)
+
+    def samples(
+        self,
+        *,
+        since_s: float | None = None,
+        until_s: float | None = None,
+        points_max: int | None = None,
+        only: Sequence[str] | None = None,
+    ) -> tuple[Sample, ...]:
+        """Samples, oldest first: each second of the newest hours, then merged ones (see `console.io.samplestore`).
+
+        Args:
+            since_s: wall-clock time from which on.
+            until_s: and until when.
+            points_max: at most so many, merged evenly over the time; gaps and changes of state stay.
+            only: dotted paths, or beginnings of them, of the figures that are wanted: `engine.generation_tokens`.
+        """
+        return read_samples(self.samples_path, since_s=since_s, until_s=until_s, points_max=points_max, only=only)
+
+    def sampled(self) -> tuple[float, float] | None:
+        """Wall-clock time of the first and the last sample; `None` without any."""
+        return time_range(self.samples_path)
 
     @contextlib.contextmanager
     def claim(self) -> Iterator[bool]:
@@ -206,18 +240,11 @@ class RunDir:
 
     @staticmethod
     def _append(path: Path, data: bytes, bytes_max: int) -> None:
-        """Add whole lines or nothing, so that a full disk leaves no half line that spoils the next one."""
+        """Add whole lines; at its limit the file starts anew."""
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_size > bytes_max:
                 path.replace(path.with_name(f"{path.stem}.1{path.suffix}"))
-        with path.open("ab", buffering=0) as file:
-            size = file.tell()
-            if size == 0:
-                os.fchmod(file.fileno(), 0o600)
-            written = file.write(data)
-            if written != len(data):
-                file.truncate(size)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append_whole(path, data)
 
     def _read(self, path: Path, kind: type[T]) -> T:
         try:
@@ -257,6 +284,11 @@ def is_live(info: RunInfo) -> bool:
     return is_supervised(info) or is_serving(info) or _left(info) is not None
 
 
+def is_guarded(info: RunInfo) -> bool:
+    """Its guardian runs, which starts a lost supervisor again in a moment; in between nothing else of it may run."""
+    return info.guardian_pid is not None and is_command_of(info.guardian_pid, "console.supervisor", info.id)
+
+
 def orphaned_session(info: RunInfo) -> int | None:
     """The server's session id, if processes of it run and no supervisor does; `None` if not."""
     if is_supervised(info):
@@ -285,7 +317,7 @@ def settle(run: RunDir) -> RunInfo | None:
             return None
         with run.claim() as mine:
             info = run.read_info()
-            if not mine or info.state not in LIVE_STATES or is_live(info):
+            if not mine or info.state not in LIVE_STATES or is_guarded(info) or is_live(info):
                 return None
             reason = f"was {info.state} when server and supervisor ended without a word (both killed, or a reboot)"
             saved = run.read_state()

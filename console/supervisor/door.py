@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -44,14 +45,16 @@ CLIENTS_MAX = 64
 HELLO_TIMEOUT_S = 10.0
 REFUSE_TIMEOUT_S = 2.0
 
-Handler = Callable[[ClientMessage], Awaitable[Reply]]
+Handler = Callable[[ClientMessage, int], Awaitable[Reply]]
+"""Answers a request of the client with this number; no two connections have the same."""
 
 
 class _Client:
     """One connection's outgoing side."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, number: int) -> None:
         self.writer = writer
+        self.number = number
         self.subscribed = False
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -99,13 +102,16 @@ class Door:
         run: RunDir,
         *,
         info: Callable[[], RunInfo],
-        history: Callable[[float], History],
+        history: Callable[[float], Awaitable[History]],
         handle: Handler,
+        left: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._run = run
         self._info = info
         self._history = history
         self._handle = handle
+        self._left = left
+        self._numbers = itertools.count(1)
         self._clients: set[_Client] = set()
         self._newest: bytes | None = None
         self._server: asyncio.Server | None = None
@@ -157,12 +163,18 @@ class Door:
             if client.subscribed:
                 client.send(Happened(event=event))
 
+    def introduce(self) -> None:
+        """Tell every subscriber of the run anew, since its settings are others."""
+        for client in tuple(self._clients):
+            if client.subscribed:
+                client.send(Welcome(run=self._info()))
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._clients) >= CLIENTS_MAX:
             await _refuse(reader, writer)
             return
         writer.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        client = _Client(writer)
+        client = _Client(writer, next(self._numbers))
         self._clients.add(client)
         pump = asyncio.create_task(client.pump())
         try:
@@ -178,10 +190,12 @@ class Door:
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                 await pump
             self._clients.discard(client)
+            self._left(client.number)
             writer.close()
 
     async def _greet(self, reader: asyncio.StreamReader, client: _Client) -> bool:
-        line = await asyncio.wait_for(reader.readline(), HELLO_TIMEOUT_S)
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            line = await reader.readline()
         try:
             hello = decode_client(line)
         except msgspec.DecodeError:
@@ -211,19 +225,21 @@ class Door:
                 continue
             if isinstance(message, Subscribe):
                 client.send(Reply(id=message.id))
-                client.send(self._history(message.history_s))
+                client.send(await self._history(message.history_s))
                 client.subscribed = True
                 if self._newest is not None:
                     client.offer(self._newest)
             else:
-                client.send(await self._handle(message))
+                client.send(await self._handle(message, client.number))
 
 
 async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Say that there is no room. Its greeting is read first: closing over unread bytes would discard the answer."""
     text = f"{CLIENTS_MAX} front ends are attached already; close one of them"
     with contextlib.suppress(ConnectionError, TimeoutError, ValueError):
-        await asyncio.wait_for(reader.readline(), REFUSE_TIMEOUT_S)
+        async with asyncio.timeout(REFUSE_TIMEOUT_S):
+            await reader.readline()
         writer.write(encode(Reply(id=0, error=text, data={FULL: True})))
-        await asyncio.wait_for(writer.drain(), REFUSE_TIMEOUT_S)
+        async with asyncio.timeout(REFUSE_TIMEOUT_S):
+            await writer.drain()
     writer.close()

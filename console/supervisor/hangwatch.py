@@ -25,6 +25,8 @@ __all__ = ["CANARY_TIMEOUT_S", "HangWatch"]
 
 CANARY_TIMEOUT_S = 30.0
 """One token of an idle server takes milliseconds; a kernel compiled for it, seconds."""
+OWN_SEEN_S = 5.0
+"""So long after its end a canary may still be news in the figures: a scrape a second, and late ones."""
 STOPPED_CHECK_S = 2.0
 """Between two looks at the states of the processes: each reads all of /proc."""
 
@@ -54,6 +56,12 @@ class HangWatch:
         self._canary: asyncio.Task[None] | None = None
         self._canary_at_s = 0.0
         self._canary_error = ""
+        self._canary_over_s: float | None = None
+        self._canary_possible = spec.timing.canary_s > 0
+
+    def watch(self, spec: LaunchSpec) -> None:
+        """From the next server on, watch by these settings."""
+        self._spec = spec
         self._canary_possible = spec.timing.canary_s > 0
 
     def look(self, pid: int) -> lifecycle.Stalled | lifecycle.Moving:
@@ -65,6 +73,14 @@ class HangWatch:
         self._see_stopped(pid, now_s)
         self._send_canary(now_s)
         return self._judge(now_s)
+
+    @property
+    def own_requests(self) -> int:
+        """Canaries that the server's figures may hold now, in flight or just finished: 0 or 1."""
+        if self._canary is None:
+            return 0
+        over_s = self._canary_over_s
+        return int(not self._canary.done() or (over_s is not None and time.monotonic() - over_s < OWN_SEEN_S))
 
     async def close(self) -> None:
         """Give up a canary that is under way."""
@@ -140,5 +156,6 @@ class HangWatch:
                 self._note(f"no more canary requests: {status_sentence(status)} on /v1/completions")
             elif status != 200:
                 error = f"a request for one token failed: {status_sentence(status)}"
+        self._canary_over_s = time.monotonic()
         if pid == self._pid:
             self._canary_error = error

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 
 from console.core.models import EventRecord, RunInfo, Sample
+from console.core.money import Tally
 from console.core.resume import Saved
+from console.core.sampling import slim
 from console.io.runs import RunDir
 from console.protocol import History
 
 __all__ = ["Records"]
 
-SAMPLES_KEPT = 3_600
-"""Samples in memory: an hour at 1 Hz."""
+SAMPLES_KEPT = 300
+"""Samples in memory: five minutes at 1 Hz; older ones are read from the disk when somebody asks."""
 EVENTS_KEPT = 1_000
 HISTORY_SAMPLES_MAX = 2_000
+HISTORY_S_MAX = 86_400.0
+"""A front end gets so much of the past at most."""
+HOUR_S = 3_600.0
+HOUR_POINTS = 360
+"""Of the newest hour, apart from what is in memory; what is older gets the rest."""
+APART_S = 0.001
+"""Times are kept in milliseconds: so much before a time is not that time."""
 FLUSH_EVERY = 5
 """Samples written at a time."""
 
@@ -25,8 +35,8 @@ class Records:
     def __init__(self, run: RunDir, info: RunInfo) -> None:
         self._run = run
         self._info = info
-        self._samples: deque[Sample] = deque(run.samples()[-SAMPLES_KEPT:], maxlen=SAMPLES_KEPT)
-        self._events: deque[EventRecord] = deque(run.events(), maxlen=EVENTS_KEPT)
+        self._samples: deque[Sample] = deque(_newest(run), maxlen=SAMPLES_KEPT)
+        self._events: deque[EventRecord] = deque(run.events(EVENTS_KEPT), maxlen=EVENTS_KEPT)
         self._pending: list[Sample] = []
         self.lost = 0
         """Records that could not be written."""
@@ -68,6 +78,17 @@ class Records:
         except OSError as error:
             self._lose(1, error)
 
+    def read_money(self) -> Tally | None:
+        """The ledger that a lost supervisor left; `None` if there is none that can be read."""
+        return self._run.read_money()
+
+    def save_money(self, tally: Tally) -> None:
+        """Replace `money.json`."""
+        try:
+            self._run.write_money(tally)
+        except OSError as error:
+            self._lose(1, error)
+
     def event(self, event: EventRecord) -> None:
         """Keep one event."""
         self._events.append(event)
@@ -93,15 +114,42 @@ class Records:
         except OSError as error:
             self._lose(len(pending), error)
 
-    def history(self, seconds: float) -> History:
-        """The last `seconds`, thinned evenly to what one message may hold."""
-        samples = tuple(self._samples)
-        if samples:
-            since = samples[-1].time_s - seconds
-            samples = tuple(sample for sample in samples if sample.time_s >= since)
-        stride = -(-len(samples) // HISTORY_SAMPLES_MAX) or 1
-        return History(samples=samples[::stride], events=tuple(self._events))
+    async def history(self, seconds: float) -> History:
+        """The last `seconds`, coarser with age, as much as one message may hold."""
+        held = self._held(seconds)
+        if not held:
+            return History(events=tuple(self._events))
+        samples = await asyncio.to_thread(self._past, held, min(seconds, HISTORY_S_MAX))
+        samples += [slim(sample) for sample in self._held(seconds) if sample.time_s > held[-1].time_s]
+        return History(samples=tuple(samples[-HISTORY_SAMPLES_MAX:]), events=tuple(self._events))
+
+    def _held(self, seconds: float) -> list[Sample]:
+        """Of the samples in memory those of the last `seconds`."""
+        if seconds <= 0 or not self._samples:
+            return []
+        since_s = self._samples[-1].time_s - seconds
+        return [sample for sample in self._samples if sample.time_s >= since_s]
+
+    def _past(self, held: list[Sample], seconds: float) -> list[Sample]:
+        """Those in memory, and before them those on the disk; runs in a thread."""
+        end_s = held[-1].time_s
+        until_s = min(sample.time_s for sample in held)
+        kept = [slim(sample) for sample in held]
+        left = HISTORY_SAMPLES_MAX - SAMPLES_KEPT - HOUR_POINTS
+        for span_s, points in ((min(HOUR_S, seconds), HOUR_POINTS), (seconds, left)):
+            since_s = end_s - span_s
+            if since_s < until_s - APART_S:
+                found = self._run.samples(since_s=since_s, until_s=until_s - APART_S, points_max=points)
+                kept = [*map(slim, found), *kept]
+                until_s = since_s
+        return kept
 
     def _lose(self, count: int, error: OSError) -> None:
         self.lost += count
         self.last_error = error.strerror or str(error)
+
+
+def _newest(run: RunDir) -> tuple[Sample, ...]:
+    """The last samples of the supervisor before this one."""
+    known = run.sampled()
+    return run.samples(since_s=known[1] - SAMPLES_KEPT)[-SAMPLES_KEPT:] if known else ()

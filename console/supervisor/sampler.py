@@ -17,6 +17,8 @@ from console.core.errors import ConsoleError, HardwareError
 from console.core.liveness import Marks
 from console.core.metrics import EngineMetrics
 from console.core.models import EngineReading, GpuReading, HostReading, SourceStatus
+from console.core.profile import TargetsSection
+from console.core.xid import XidSeen
 from console.io.gpu.base import GpuBackend
 from console.io.host import HostSampler
 from console.io.http import Health
@@ -153,6 +155,8 @@ class Sampler:
         gpu: opened, read and closed in a thread of its own.
         http: asked for `/health` and, once that was good, `/metrics`. The caller closes it.
         on_health: called in the event loop when the answer of `/health` differs from the one before.
+        targets: `[targets]` of the profile.
+        max_model_len: the server's longest context, where known.
         host: replaced in tests.
         timing: replaced in tests.
         clock: seconds that never go back.
@@ -164,6 +168,8 @@ class Sampler:
         http: HttpSource,
         on_health: Callable[[bool, int | None, str], None] | None = None,
         *,
+        targets: TargetsSection | None = None,
+        max_model_len: int | None = None,
         host: HostSource | None = None,
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -181,7 +187,9 @@ class Sampler:
         self._pid: int | None = None
         self._health: Health | None = None
         self._was_healthy = False
-        self._reader, self._engine = ExpositionReader(), EngineMetrics()
+        self._targets = targets or TargetsSection()
+        self._max_model_len = max_model_len
+        self._reader, self._engine = ExpositionReader(), self._new_metrics()
         self._gpus_source = Source("gpu", self._read_gpus, self._timing, clock)
         self._host_source = Source("host", self._read_host, self._timing, clock)
         self._metrics_source = Source("metrics", self._read_metrics, self._timing, clock)
@@ -211,9 +219,20 @@ class Sampler:
         """
         self._base_url, self._pid = base_url, pid
         self._health, self._was_healthy = None, False
-        self._reader, self._engine = ExpositionReader(), EngineMetrics()
+        self._reader, self._engine = ExpositionReader(), self._new_metrics()
         self._metrics_source.reset()
         self._health_source.reset()
+
+    def take_xids(self) -> tuple[XidSeen, ...]:
+        """Xid errors of the GPUs since the last call. Takes no time, also while the driver hangs."""
+        return self._gpu.take_xids()
+
+    def measure_by(self, targets: TargetsSection, max_model_len: int | None) -> None:
+        """Read the figures of the next server with these targets and this context length."""
+        self._targets, self._max_model_len = targets, max_model_len
+
+    def _new_metrics(self) -> EngineMetrics:
+        return EngineMetrics(self._targets, self._max_model_len)
 
     def latest(self) -> Latest:
         """The newest of everything. Takes no time."""
@@ -267,6 +286,7 @@ class Sampler:
                 raise AbsentError(error.title) from error
             self._gpu_open = True
         try:
+            self._gpu.watch(self._pid)
             return self._gpu.read_all()
         except HardwareError:
             self._gpu.close()

@@ -8,10 +8,12 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from console.core import lifecycle
+from console.core.gauges import View
 from console.core.gpumemory import still_held
 from console.core.hints import HintEngine
 from console.core.lifecycle import Effect, Machine, Now
@@ -20,6 +22,7 @@ from console.core.models import (
     Hint,
     HintState,
     Level,
+    ProfileChange,
     RunInfo,
     Sample,
     ServerState,
@@ -28,11 +31,14 @@ from console.core.models import (
 from console.core.profile import EngineKind
 from console.core.resume import Saved, resume
 from console.core.retry import RESTARTS_MAX
+from console.core.trial import Do
+from console.core.xid import meaning, xid_text
 from console.io import process
+from console.io.exposition import exposition
 from console.io.gpu.base import GpuBackend
 from console.io.http import HttpClient
 from console.io.runs import LaunchSpec, RunDir
-from console.protocol import ClientMessage, Reply, Restart, Stop
+from console.protocol import ClientMessage, Hold, Keep, Postpone, Reply, Restart, Revert, Stop, Try
 from console.supervisor.care import Care
 from console.supervisor.door import Door
 from console.supervisor.engine import EngineProcess
@@ -40,10 +46,13 @@ from console.supervisor.guardian import STOP_SIGNALS
 from console.supervisor.hangwatch import HangWatch
 from console.supervisor.logwatch import LogWatch
 from console.supervisor.memorywait import FREE_TIMEOUT_S, held_memory, memory_before
+from console.supervisor.metricsdoor import MetricsDoor
+from console.supervisor.purse import Purse
 from console.supervisor.records import Records
 from console.supervisor.remember import remember
 from console.supervisor.sampler import Sampler
 from console.supervisor.takeover import find_server
+from console.supervisor.trial import Trials, described
 
 __all__ = ["Supervisor"]
 
@@ -93,17 +102,25 @@ class Supervisor:
         self._engine: EngineProcess | None = None
         self._log = LogWatch(run.log_path)
         self._http = http
-        self._sampler = Sampler(gpu, http, self._on_health)
+        self._sampler = Sampler(
+            gpu, http, self._on_health, targets=spec.profile.targets, max_model_len=info.max_model_len
+        )
         self._hang_watch = HangWatch(spec, http, self._sampler, lambda text: self._note(text, Level.INFO))
         self._memory_before: tuple[int | None, ...] = ()
-        self._hints = HintEngine(
-            spec.profile,
-            max_num_seqs=info.max_num_seqs,
-            max_model_len=info.max_model_len,
-            usd_per_hour=info.usd_per_hour,
-        )
+        self._trials = Trials(run, spec, lambda text, level: self._event("trial", text, level))
+        self._hints = self._rules()
+        self._purse = Purse(spec.profile, info, self._records, self._event, time.monotonic())
         self._firing: tuple[Hint, ...] = ()
-        self._door = Door(run, info=lambda: self._records.info, history=self._records.history, handle=self._handle)
+        self._door = Door(
+            run,
+            info=lambda: self._records.info,
+            history=self._records.history,
+            handle=self._handle,
+            left=self._on_client_left,
+        )
+        self._starts = 0
+        self._snapshot: Snapshot | None = None
+        self._metrics = MetricsDoor(self._exposition)
         self._seq = 0
         self._wake = asyncio.Event()
         self._gone_check: asyncio.Task[None] | None = None
@@ -119,6 +136,7 @@ class Supervisor:
         self._install_signals()
         self._own()
         await self._door.open()
+        await self._open_metrics()
         await self._sampler.start()
         try:
             await self._begin()
@@ -126,14 +144,47 @@ class Supervisor:
                 await self._turn()
         finally:
             self._records.flush()
+            self._purse.save()
             await self._care.close()
             await self._hang_watch.close()
             await self._sampler.stop()
             await self._http.close()
             if self._engine is not None:
                 await self._engine.close()
+            await self._metrics.close()
             await self._door.close()
             self._disown()
+
+    def _rules(self) -> HintEngine:
+        """The rules for the settings in force."""
+        info = self._records.info
+        return HintEngine(
+            self._spec.profile,
+            max_num_seqs=info.max_num_seqs,
+            max_model_len=info.max_model_len,
+            usd_per_hour=info.usd_per_hour,
+            idle_hold_s=0.0,
+            engine_version=info.engine_version or None,
+        )
+
+    async def _open_metrics(self) -> None:
+        port = self._spec.profile.supervise.metrics_port
+        if port and (why := await self._metrics.open(port, server_port=self._spec.profile.serve.port)):
+            self._note(why, Level.WARN)
+
+    def _exposition(self) -> bytes | None:
+        """What a scrape gets: the newest tick."""
+        if self._snapshot is None:
+            return None
+        return exposition(
+            View(
+                run=self._records.info,
+                snapshot=self._snapshot,
+                starts=self._starts,
+                clients=self._door.client_count,
+                records_lost=self._records.lost,
+            )
+        )
 
     def _install_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -145,6 +196,7 @@ class Supervisor:
     def _on_signal(self, number: int) -> None:
         self._note(f"the supervisor got {signal.Signals(number).name}: stopping the server", Level.WARN)
         self._stop_asked = True
+        self._trials.interrupt("the server was stopped", stop=True)
         self._feed(lifecycle.StopRequested())
 
     def _own(self) -> None:
@@ -166,6 +218,9 @@ class Supervisor:
 
     async def _begin(self) -> None:
         saved = self._run.read_state()
+        info = self._records.info
+        before = (saved.trial, saved.last_trial) if saved is not None else (None, None)
+        self._settle(*self._trials.restore(*before, info))
         if saved is not None:
             self._memory_before = saved.gpu_memory_before
         elif self._spec.profile.engine.kind is EngineKind.CUDA:
@@ -199,6 +254,7 @@ class Supervisor:
         self._perform(effects)
         if pid is None and self._machine.alive:
             self._feed(lifecycle.Exited(None))
+        self._go_on_trying()
 
     async def _turn(self) -> None:
         self._read_log()
@@ -206,12 +262,16 @@ class Supervisor:
             self._on_health(*self._sampler.health)
         if self._machine.alive and self._engine is not None and self._machine.status.state in SERVING_STATES:
             self._feed(self._hang_watch.look(self._engine.pid))
+        if self._trials.trial is None and (why := self._purse.stop_due()):
+            self._feed(lifecycle.StopRequested(reason=why))
         self._feed(lifecycle.Tick())
+        self._go_on_trying()
         self._care.tick()
         self._tell()
         settled = self._machine.status.state in SERVING_STATES or self._machine.over
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), TICK_S if settled else LOADING_TICK_S)
+            async with asyncio.timeout(TICK_S if settled else LOADING_TICK_S):
+                await self._wake.wait()
         self._wake.clear()
 
     def _finished(self) -> bool:
@@ -248,6 +308,38 @@ class Supervisor:
         if after.cut is not None and before.cut is None:
             self._say_drained(after.cut)
         self._perform(effects)
+        if self._machine.over:
+            self._go_on_trying()  # before anybody is told of an end that is none
+
+    def _go_on_trying(self) -> None:
+        """Do what a trial of other settings asks for now."""
+        before = self._trials.trial
+        what = self._trials.look(self._machine)
+        if self._trials.trial != before:
+            self._save(())
+        if what is Do.RESTART:
+            self._feed(lifecycle.RestartRequested())
+        elif what is Do.END:
+            self._settle(self._trials.spec)
+
+    def _settle(self, spec: LaunchSpec, change: tuple[ProfileChange, ...] = ()) -> None:
+        """From now on these are the settings in force."""
+        if spec is self._spec and change == self._records.info.trial:
+            return
+        before, self._spec = self._spec.profile.serve, spec
+        if spec.profile.serve != before:
+            data = {"before": msgspec.to_builtins(before), "serve": msgspec.to_builtins(spec.profile.serve)}
+            self._event("settings", "other settings are in force from here on", Level.INFO, data)
+        self._machine = msgspec.structs.replace(self._machine, timing=spec.timing)
+        self._records.write_info(described(self._records.info, spec, change))
+        self._hang_watch.watch(spec)
+        self._sampler.measure_by(spec.profile.targets, self._records.info.max_model_len)
+        self._hints = self._rules()
+        self._door.introduce()
+
+    def _on_client_left(self, client: int) -> None:
+        self._trials.left(client)
+        self._wake.set()
 
     def _say_drained(self, cut: int) -> None:
         count = f"{cut} {'request was' if cut == 1 else 'requests were'}"
@@ -264,7 +356,12 @@ class Supervisor:
         """Leave to a successor what is so, and what is about to be done."""
         self._records.save(
             Saved(
-                machine=self._machine, saved_s=time.monotonic(), pending=pending, gpu_memory_before=self._memory_before
+                machine=self._machine,
+                saved_s=time.monotonic(),
+                pending=pending,
+                gpu_memory_before=self._memory_before,
+                trial=self._trials.trial,
+                last_trial=self._trials.last,
             )
         )
 
@@ -307,6 +404,10 @@ class Supervisor:
 
     def _spawn(self) -> None:
         self._log.mark_attempt()
+        self._settle(*self._trials.next_start())
+        if self._trials.trial is not None:
+            self._save((Effect.SPAWN,))  # a successor must know which settings the server has that it finds
+        self._starts += 1
         try:
             engine = EngineProcess.spawn(self._spec, self._run.log_path)
         except OSError as error:
@@ -352,7 +453,7 @@ class Supervisor:
         """Before another start: GPU memory as free as before the first one, or a word on why not waited longer."""
         held = ""
         async for held in held_memory(self._sampler, self._memory_before):
-            if not lifecycle.wants_restart(self._machine):
+            if not lifecycle.wants_restart(self._machine) and self._trials.trial is None:
                 return
             self._feed(lifecycle.Waiting(f"waiting for GPU memory to be freed: {held}"))
         if held and still_held(self._memory_before, self._sampler.latest().gpus):
@@ -376,28 +477,59 @@ class Supervisor:
         for update in self._log.read(last=last):
             self._feed(lifecycle.PhaseSeen(update.phase, update.detail, update.progress))
 
-    async def _handle(self, message: ClientMessage) -> Reply:
+    async def _handle(self, message: ClientMessage, client: int) -> Reply:
         match message:
             case Stop(id=number, drain_timeout_s=drain):
                 self._stop_asked = True
+                self._trials.interrupt("the server was stopped", stop=True)
                 self._feed(lifecycle.StopRequested(drain))
                 self._wake.set()
                 return Reply(id=number)
             case Restart(id=number, drain_timeout_s=drain):
                 self._stop_asked = False
+                self._trials.interrupt("a restart was asked for", stop=False)
                 self._feed(lifecycle.RestartRequested(drain))
                 self._wake.set()
                 return Reply(id=number)
+            case Postpone(id=number):
+                error = self._purse.postpone()
+                self._wake.set()
+                return Reply(id=number, error=error)
+            case Try(id=number) | Hold(id=number) | Keep(id=number) | Revert(id=number):
+                error = self._on_trial(message, client)
+                trial = self._trials.trial
+                data = {"trial": trial.id, "number": trial.highest} if trial is not None else {}
+                return Reply(id=number, error=error, data=data)
             case _:
                 return Reply(id=0, error="not understood here")
+
+    def _on_trial(self, message: Try | Hold | Keep | Revert, client: int) -> str:
+        """What a client says of a trial; returns why it is refused."""
+        match message:
+            case Try():
+                error = self._trials.begin(message, client, self._machine)
+            case Keep():
+                error = self._trials.keep(message, self._machine)
+                if not error:
+                    self._settle(self._trials.spec)
+            case _:
+                error = self._trials.answer(message, client)
+        if not error:
+            self._save(())
+            self._go_on_trying()
+            self._wake.set()
+        return error
 
     def _tell(self) -> None:
         """Sample, judge, record and publish one tick."""
         gpus, host, engine, sources = self._sampler.latest()
         now = self._wall()
+        for seen in self._sampler.take_xids():
+            self._event("xid", xid_text(seen), meaning(seen.number).level, {"gpu": seen.gpu, "xid": seen.number})
         if self._machine.stop is not None and engine is not None:
             self._feed(lifecycle.InFlight((engine.running or 0) + (engine.waiting or 0)))
         status = msgspec.structs.replace(self._machine.status, over=self._machine.over)
+        self._purse.tick(time.monotonic(), status, engine, self._hang_watch.own_requests)
         sample = Sample(time_s=now, state=status.state, gpus=gpus, host=host, engine=engine)
         last_s = self._records.last_sample_s
         if last_s is None or abs(now - last_s) >= TICK_S * 0.9:  # a clock that was set back must not stop the samples
@@ -408,29 +540,30 @@ class Supervisor:
                 self._event("source", f"{source.name}: {source.error}", Level.INFO)
             self._said_sources[source.name] = source.error or ""
         self._seq += 1
-        self._door.publish(
-            Snapshot(
-                seq=self._seq,
-                time_s=now,
-                status=status,
-                gpus=gpus,
-                host=host,
-                engine=engine,
-                sources=(*sources, *self._care.sources()),
-                hints=self._firing,
-                log_bytes=self._log.size_bytes,
-            )
+        self._snapshot = Snapshot(
+            seq=self._seq,
+            time_s=now,
+            status=status,
+            gpus=gpus,
+            host=host,
+            engine=engine,
+            sources=(*sources, *self._care.sources()),
+            hints=self._firing,
+            money=self._purse.money,
+            trial=self._trials.status(self._machine),
+            log_bytes=self._log.size_bytes,
         )
+        self._door.publish(self._snapshot)
 
     def _judge(self, sample: Sample) -> None:
         before = {hint.id for hint in self._firing if hint.state is HintState.FIRING}
-        self._firing = self._hints.update(sample)
+        self._firing = self._hints.update(sample, self._purse.money)
         for hint in self._firing:
             if hint.state is HintState.FIRING and hint.id not in before:
                 self._event("hint", f"{hint.title}: {' '.join(hint.evidence)}", hint.level)
 
-    def _event(self, kind: str, text: str, level: Level) -> None:
-        event = EventRecord(time_s=self._wall(), kind=kind, text=text, level=level)
+    def _event(self, kind: str, text: str, level: Level, data: dict[str, Any] | None = None) -> None:
+        event = EventRecord(time_s=self._wall(), kind=kind, text=text, level=level, data=data or {})
         self._records.event(event)
         self._door.announce(event)
 

@@ -12,6 +12,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from console.core.command import FLAGS, GATES, build_command, shell_line
+from console.core.nodes import Node
 from console.core.overrides import apply_overrides
 from console.core.profile import Profile, ServeSection
 from console.core.profile_read import read_profile
@@ -41,8 +42,11 @@ def test_golden_command(path: Path) -> None:
     """Run with UPDATE_GOLDEN=1 to write the files anew, on purpose."""
     profile = shipped(path)
     model = "/models/tiny-llama" if profile.model.id.startswith("generated:") else None
-    command = build_command(profile, "vllm", model)
-    text = "\n".join([*(f"{name}={value}" for name, value in command.env.items()), *command.argv]) + "\n"
+    text = ""
+    for rank in range(profile.hardware.nodes):
+        command = build_command(profile, "vllm", model, node=Node(rank=rank))
+        text += f"# node {rank}\n" if profile.hardware.nodes > 1 else ""
+        text += "\n".join([*(f"{name}={value}" for name, value in command.env.items()), *command.argv]) + "\n"
     golden = GOLDEN / f"{path.stem}.txt"
     if os.environ.get("UPDATE_GOLDEN") == "1":
         golden.write_text(text, encoding="utf-8")

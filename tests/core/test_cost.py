@@ -96,3 +96,14 @@ def test_a_list_price_is_of_the_whole_machine_and_says_that_it_is_anothers() -> 
     assert price.date
     assert list_price(HardwareSection(gpu="GB300", count=4)) is None
     assert list_price(HardwareSection()) is None
+
+
+def test_the_best_minute_of_merged_samples_is_that_of_their_seconds() -> None:
+    def merged(time_s: float, rate: float, ticks: int = 10) -> Sample:
+        engine = EngineReading(generation_tokens_per_s=rate)
+        return Sample(time_s=time_s, state=ServerState.READY, engine=engine, count=ticks, span_s=ticks - 1.0)
+
+    rates = [100.0] * 6 + [700.0] * 7 + [100.0] * 6
+    assert best_minute(merged(10.0 * at, rate) for at, rate in enumerate(rates)) == pytest.approx(700.0)
+    assert best_minute([merged(60.0, 5.0, 60)]) == 5.0
+    assert best_minute([merged(30.0, 5.0, 30)]) is None

@@ -126,6 +126,7 @@ def test_row_is_found_in_a_log(row: Failure) -> None:
          ("serve.max_model_len", 131072, 32768)),
         ("h100/fail-weights-too-large.log", 1, "weights-out-of-memory", "(EngineCore", None),
         ("h100/fail-memory-taken.log", 1, "memory-taken", "(EngineCore", None),
+        ("h100/fail-module-missing.log", 1, "module-missing", "(EngineCore", None),
         ("h100/engine-killed.log", 0, "output-handler", "(APIServer", None),
     ],
 )  # fmt: skip
@@ -149,6 +150,7 @@ def test_recorded_failures(name: str, exit_code: int, cause: str, begins: str, c
         "cpu/healthy-two-workers.log",
         "h100/startup-until-graphs.log",
         "h100/startup-ready.log",
+        "h100/startup-v4-kernels.log",
     ],
 )
 def test_a_healthy_log_has_no_diagnosis(name: str) -> None:

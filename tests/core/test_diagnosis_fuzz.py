@@ -169,6 +169,10 @@ class _Session:
     def log(self) -> None:
         """No log: the card shows what the diagnosis holds."""
 
+    def snoozes(self) -> tuple[()]:
+        """Nothing is put aside."""
+        return ()
+
 
 def check(diagnosis: Diagnosis | None) -> None:
     if diagnosis is None:

@@ -19,7 +19,6 @@ from console.core.fit.plan import KvPlan, plan_cache
 from console.core.fit.weights import Parallel, divide
 
 ENTRY = V4Layout()
-MXFP4 = V4Layout(indexer_bytes=68)
 BF16 = V4Layout(entry_bytes=1024, indexer_bytes=256, alignment=1)
 NVFP4 = V4Layout(entry_bytes=288, indexer_bytes=68, alignment=1)
 
@@ -62,10 +61,10 @@ def v4_growth(ratios: tuple[int, ...]) -> float:
 
 
 def b200_concurrency(parallel: Parallel) -> float:
-    """End to end: weights, reserve, cache. Taken from the report: 0.95 of the memory, 8,192 tokens per step, DSpark."""
+    """End to end: weights, reserve, cache. From the report: 0.95 of the memory, one step of 8,192 tokens, vLLM 0.25."""
     divided = divide(ARCHITECTURES["deepseek-v4-flash"], 167e9, parallel, speculates=True)
     left = GPU_MEMORY_GIB["B200"] * 0.95 - divided.gib_per_gpu - reserve(8192, parallel.gpus)[0]
-    return flash(3, 8192, MXFP4).concurrency(left * GIB, 2**20) * parallel.dp
+    return flash(3, 8192).concurrency(left * GIB, 2**20) * parallel.dp
 
 
 def maverick_longest(gpu: str) -> float:
@@ -257,9 +256,8 @@ WORLD = (
         150_992,
         "tokens",
         lambda: flash(1, 2 * 8192).tokens(7.71 * GIB, 121_344),
-        0.13,
-        "0.26 counted fewer tokens in flight than two steps of 8,192: with 2 × 7,168 the same plan is within 0.1 %, "
-        "which speculation may have taken off; the report does not say",
+        0.001,
+        "0.26 with two steps of 8,192 tokens in flight",
         "https://github.com/vllm-project/vllm/issues/51041",
     ),
     Row(
@@ -267,10 +265,20 @@ WORLD = (
         1_009_661,
         "tokens",
         lambda: flash(1, 8192).tokens(7.01 * GIB, 912_128),
-        0.08,
-        "one step of 7,168 tokens comes within 0.6 %; two steps are far off, though the "
-        "report names the same version as the row above",
+        0.001,
+        "one step of 8,192 tokens in flight, though the report names the same version as the row above",
         "https://github.com/vllm-project/vllm/issues/51041",
+    ),
+    Row(
+        "V4-Flash's first six layers, tokens in 28.81 GiB at 32,768",
+        1_681_250,
+        "tokens",
+        lambda: plan_cache(
+            v4_pages(FLASH_RATIOS[:6], drafts=0, window=128, layout=ENTRY, block=256), in_flight=2 * 8192, packed=False
+        ).tokens(28.81 * GIB, 32_768),
+        0.001,
+        "one H100, vLLM 0.26.0, part 3 of tests/gpu; GiB rounded to two digits",
+        "tests/data/logs/h100-0.26.0/startup-v4-kernels.log",
     ),
     Row(
         "V4-Flash-0731, 8 × B200, TP8: requests of 1M tokens",

@@ -119,7 +119,7 @@ def rule(name: str, topic: str, level: Level, *changes: ProfileChange) -> Rule:
     return Rule(
         id=name, title=name, level=level, topic=topic, needs=(), window_s=5.0, hold_s=0.0, clear_s=1.0,
         judge=lambda window, setting, held_s: Finding(evidence=("e",), change=changes),
-        looks_at="", proposes="", gain="", risk="",
+        looks_at="", proposes="", gain="", risk="", doc="",
     )  # fmt: skip
 
 
@@ -232,12 +232,14 @@ def test_a_load_that_comes_and_goes_in_seconds_does_not_flap(on: int, off: int) 
 
 class TestTable:
     def test_ids_are_unique_and_words_are_there(self) -> None:
-        assert len({rule.id for rule in RULES}) == len(RULES) >= 8
+        assert len({rule.id for rule in RULES}) == len(RULES) >= 25
         for doc in explain_rules():
             assert doc.title
             assert doc.looks_at
             assert doc.proposes
             assert doc.needs
+            assert doc.gain
+            assert doc.doc
 
     def test_times_fit_the_history(self) -> None:
         for rule in RULES:

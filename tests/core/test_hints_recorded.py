@@ -1,7 +1,10 @@
-"""Hints over two series recorded, once a second, from vLLM 0.32.0 on two CPU cores under 16 clients.
+"""Hints over series recorded, once a second, from vLLM 0.32.0 on two CPU cores.
 
-`cpu-sequence-cap` ran with `--max-num-seqs 2` (64 tokens in, 100 out); `cpu-kv-cache-full` with 64 KV blocks of 32
-tokens and `--max-num-seqs 16` (64 in, 300 out; 408 preemptions). Many scrapes fell between two bursts and say 0.
+Under 16 clients `cpu-sequence-cap` ran with `--max-num-seqs 2` (64 tokens in, 100 out); `cpu-kv-cache-full` with 64 KV
+blocks of 32 tokens and `--max-num-seqs 16` (64 in, 300 out; 408 preemptions). Many scrapes fell between two bursts and
+say 0.
+`cpu-one-client-then-16-then-none` ran with `--max-num-seqs 2` and its threads bound to one of two cores, beside other
+work: one client, then 16, each with a prompt of its own, then none.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from console.core.profile import Profile
 DATA = Path(__file__).parents[1] / "data" / "hints"
 
 
-def replay(name: str, **serve: int) -> list[tuple[Sample, dict[str, Hint]]]:
+def replay(
+    name: str, *, usd_per_hour: float | None = None, idle_hold_s: float | None = None, **serve: int
+) -> list[tuple[Sample, dict[str, Hint]]]:
     """Each sample with the hints that fire after it, by id."""
     profile = msgspec.convert(
         {
@@ -29,7 +34,7 @@ def replay(name: str, **serve: int) -> list[tuple[Sample, dict[str, Hint]]]:
         },
         Profile,
     )
-    engine = HintEngine(profile)
+    engine = HintEngine(profile, usd_per_hour=usd_per_hour, idle_hold_s=idle_hold_s)
     series = [msgspec.json.decode(line, type=Sample) for line in (DATA / f"{name}.jsonl").read_bytes().splitlines()]
     return [
         (sample, {hint.id: hint for hint in engine.update(sample) if hint.state is HintState.FIRING})
@@ -60,3 +65,25 @@ def test_the_kv_cache() -> None:
     starts = sum(bool(now) and not before for (_, before), (_, now) in pairwise(ticks))
     assert starts == 1
     assert not ticks[-1][1]
+
+
+def test_one_client_is_too_little_sixteen_wait_and_none_is_money_for_nothing() -> None:
+    ticks = replay("cpu-one-client-then-16-then-none", max_num_seqs=2, usd_per_hour=36.0, idle_hold_s=10.0)
+    first: dict[str, float] = {}
+    for sample, hints in ticks:
+        for name in hints:
+            first.setdefault(name, sample.time_s)
+    cap = min(first.get(name, 1e12) for name in ("raise-max-num-seqs", "sequence-cap"))
+    one = next(sample.time_s for sample, _ in ticks if sample.engine and sample.engine.running)
+    many = next(sample.time_s for sample, _ in ticks if sample.engine and sample.engine.waiting)
+    none = max(sample.time_s for sample, _ in ticks if sample.engine and sample.engine.running)
+    assert 10 <= first["load-too-small"] - one <= 40
+    assert 10 <= cap - many <= 30
+    assert 10 <= first["idle-spend"] - none <= 25
+    for sample, hints in ticks:
+        if sample.time_s > many + 40:
+            assert "load-too-small" not in hints
+        if sample.time_s <= none:
+            assert "idle-spend" not in hints
+    spent = " ".join(ticks[-1][1]["idle-spend"].evidence)
+    assert "At $36.00 an hour that is $0." in spent

@@ -59,6 +59,18 @@ class Driver:
         return self
 
 
+def test_a_stop_for_a_reason_keeps_it_and_is_never_restarted() -> None:
+    d = Driver(Timing(restart=RestartPolicy.ALWAYS)).serve()
+    assert d.feed(lifecycle.StopRequested(reason="idle for 30m00s")) == (Effect.TERMINATE,)
+    assert d.machine.status.reason == "idle for 30m00s"
+    d.feed(lifecycle.Exited(0))
+    d.feed(lifecycle.Gone())
+    d.later(600)
+    assert (d.state, d.machine.status.reason) == (ServerState.STOPPED, "idle for 30m00s")
+    assert d.machine.over
+    assert d.effects.count(Effect.SPAWN) == 1
+
+
 def test_a_start_goes_through_its_phases_and_is_ready_only_by_health() -> None:
     d = Driver().start()
     assert d.state is ServerState.STARTING

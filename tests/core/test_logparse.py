@@ -261,6 +261,14 @@ def test_phases_of_the_h100_start() -> None:
     )
 
 
+def test_kernels_of_deepseek_v4_are_warmed_up_before_the_graphs() -> None:
+    tracker, seen = follow("h100-0.26.0/startup-v4-kernels.log")
+    assert seen == [Phase.CONFIG, Phase.WEIGHTS, Phase.MEMORY, Phase.GRAPHS]
+    assert tracker.current is not None
+    assert tracker.current.detail == "kernel mhc_pre_big_fuse_with_norm_tilelang"
+    assert (tracker.facts.kv_cache_tokens, tracker.facts.kv_available_gib) == (1_681_250, 28.81)
+
+
 def test_progress_of_bars() -> None:
     tracker = PhaseTracker()
     update = tracker.feed(parse_line("Loading safetensors checkpoint shards:   7% Completed | 3/46 [00:04<01:01]"))

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from console.core.metrics import METRICS, SAMPLE_NAMES, EngineMetrics, Families, Kind, Point
+from console.core.metrics import METRICS, OF_EVERY_COUNTER, SAMPLE_NAMES, EngineMetrics, Families, Kind, Point
 from console.core.models import EngineReading
 
 Labels = Mapping[str, str]
@@ -38,10 +38,11 @@ def feed(*scrapes: Families, step_s: float = 1.0) -> EngineReading:
 def test_table_names_each_family_once_and_covers_the_reading() -> None:
     names = [row.name for row in METRICS]
     assert len(names) == len(set(names))
-    assert all(name.startswith("vllm:") and not name.endswith("_total") for name in names)
+    assert {name for name in names if not name.startswith("vllm:")} == {"http_requests"}
+    assert not any(row.name.endswith("_total") for row in METRICS if row.kind is not Kind.HISTOGRAM)
     fields = {field.name for field in msgspec.structs.fields(EngineReading)}
-    assert {field for row in METRICS for field in row.fields} == fields
-    assert all(row.label for row in METRICS)
+    assert {field for row in METRICS for field in row.fields} | set(OF_EVERY_COUNTER) == fields
+    assert all(row.label and row.window_s > 0 for row in METRICS)
 
 
 def test_sample_names_follow_the_kind() -> None:
@@ -58,7 +59,7 @@ def test_missing_families_are_unknown_and_not_zero() -> None:
         for field in msgspec.structs.fields(EngineReading)
         if getattr(reading, field.name) is not None
     }
-    assert known == {"engines": 1}
+    assert known == {"engines": 1, "by_engine": (), "resets_total": 0, "busy_s": 0.0, "idle_s": 0.0}
 
 
 def test_engines_are_added_up_or_averaged() -> None:

@@ -386,6 +386,13 @@ CASES: tuple[Case, ...] = (
         Verdict.INFO,
         "guards /v1, /v2, /inference and /cohere alone",
     ),
+    ("machines", lambda: one("machines", of=profile("cpu-smoke-2nodes")), Verdict.OK, "2, the first at 127.0.0.1"),
+    (
+        "machines",
+        lambda: one("machines", of=profile("2x8xh100-native-v4-pro")),
+        Verdict.INFO,
+        "nobody has said the first one's address",
+    ),
     ("dev-mode", lambda: one("dev-mode", of=profile()), Verdict.OK, "off"),
     ("dev-mode", lambda: one("dev-mode", of=profile(), environment=Environment(dev_mode=True)), Verdict.INFO, "alone"),
     (

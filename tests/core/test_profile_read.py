@@ -141,6 +141,9 @@ def test_broken_toml_is_one_error_with_its_place(text: str, part: str) -> None:
         ("[env]\n'A B' = 'x'", "letters, digits and _"),
         ("[supervise]\nhang_timeout_s = 3", "allowed: 0 (off) or 10 and more"),
         ("[supervise]\ncanary_s = 1", "allowed: 0 (off) or 5 and more"),
+        ("[supervise]\nidle_warn_s = 1", "allowed: 0 (off) or 5 and more"),
+        ("[supervise]\nidle_stop_s = 4", "allowed: 0 (off) or 5 and more"),
+        ("[supervise]\nidle_warn_s = 60\nidle_stop_s = 60", "less than supervise.idle_stop_s, which is 60"),
         ("[supervise]\nhang_timeout = 30", "nearest known key: supervise.hang_timeout_s"),
     ],
 )

@@ -11,8 +11,9 @@ from packaging.specifiers import SpecifierSet
 from console.core.catalogue.models import MODELS, NOT_SERVED
 from console.core.catalogue.parsers import PARSED_BY
 from console.core.command import GATES, build_command
+from console.core.nodes import gpus_used
 from console.core.profile import EngineKind, Evidence
-from console.core.profile_checks import gpus_used, is_v4
+from console.core.profile_checks import is_v4
 from console.core.profile_read import check_profile, read_profile
 
 ROOT = Path(__file__).parents[2]
@@ -76,11 +77,13 @@ def test_it_says_what_it_is_when_to_use_it_and_how_far_to_trust_it(name: str) ->
 @pytest.mark.parametrize("name", PROFILES)
 def test_its_name_is_its_hardware(name: str) -> None:
     profile = PROFILES[name]
+    nodes, name = (int(name[0]), name[2:]) if re.match(r"\dx\d+x", name) else (1, name)
     match = re.fullmatch(r"(\d+)x([a-z]+\d+x?)-(bf16|fp8|int4|native|nvfp4)-[a-z0-9.-]+?(-tp|-tep|-dep)?", name)
     if match is None:
         assert profile.engine.kind is EngineKind.CPU
         return
-    assert profile.hardware.count == int(match[1]) == gpus_used(profile)
+    assert profile.hardware.nodes == nodes
+    assert profile.hardware.count * nodes == int(match[1]) * nodes == gpus_used(profile)
     assert profile.hardware.gpu.lower().replace(" ", "") == match[2]
     serve = profile.serve
     shape = {None: None, "-tp": (True, False, False), "-tep": (True, False, True), "-dep": (False, True, True)}[

@@ -147,3 +147,10 @@ def test_a_reading_without_a_name_is_no_match() -> None:
 )
 def test_names_of_gpus(model: str, name: str, same: bool) -> None:
     assert same_gpu(model, name) is same
+
+
+def test_profiles_of_several_machines_come_after_all_others_of_their_rank() -> None:
+    order = offered(())
+    several = [name for name in order if PROFILES[name].hardware.nodes > 1]
+    assert several
+    assert order[-len(several) :] == several

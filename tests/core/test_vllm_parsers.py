@@ -15,6 +15,7 @@ from packaging.specifiers import SpecifierSet
 from console.core import versions
 from console.core.catalogue.parsers import PARSED_BY, parser_note
 from console.core.command import build_command
+from console.core.nodes import Node
 from console.core.profile import EngineKind
 from console.core.profile_read import read_profile
 from console.io.engines.recipe import find_uv
@@ -61,12 +62,18 @@ def commands(version: str) -> dict[str, dict[str, Any]]:
     found = {}
     for name, profile in PROFILES.items():
         if versions.satisfies(version, profile.engine.vllm):
-            command = build_command(profile, "vllm", "/models/x", version)
-            found[name] = {
-                "argv": command.argv[2:],
-                "env": [variable for variable in command.env if variable.startswith("VLLM_")],
-            }
+            for rank in range(profile.hardware.nodes):
+                command = build_command(profile, "vllm", "/models/x", version, Node(rank=rank))
+                found[named(name, rank)] = {
+                    "argv": command.argv[2:],
+                    "env": [variable for variable in command.env if variable.startswith("VLLM_")],
+                }
     return found
+
+
+def named(name: str, rank: int) -> str:
+    """A command of a profile: the first machine's has the profile's name."""
+    return f"{name}, node {rank}" if rank else name
 
 
 def ask(engine: Path, sources: dict[str, Path | None]) -> dict[str, dict[str, list[str]]]:
@@ -122,4 +129,5 @@ def test_the_real_parsers_take_every_shipped_command(cpu_engine: Path, tmp_path:
         assert refused == {}, version
         assert all(found[name] for name in BROKEN), (version, {name: found[name] for name in BROKEN})
         assert "invalid choice: 'fp8'" in found["bad choice"][0]
-    assert set().union(*answers.values()) == set(PROFILES) | set(BROKEN)
+    asked = {named(name, rank) for name, profile in PROFILES.items() for rank in range(profile.hardware.nodes)}
+    assert set().union(*answers.values()) == asked | set(BROKEN)

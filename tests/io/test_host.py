@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
 
 from console.core.models import HostReading
-from console.io.host import MEMBERS_AGE_MAX_S, HostSampler
+from console.io.host import FILES_AGE_MAX_S, MEMBERS_AGE_MAX_S, HostSampler, open_files
 from console.io.process import session_members
 
 # A leader that starts a busy child and waits for the end of its input; the child ends with it.
@@ -131,3 +134,26 @@ def test_a_session_that_is_over_is_unknown(tree: subprocess.Popen[str]) -> None:
     reading = sampler.read(tree.pid)
     assert reading.tree_processes is reading.tree_cpu_percent is reading.tree_memory_bytes is None
     assert session_members(tree.pid) == ()
+
+
+def test_open_files_are_those_of_the_leader(tree: subprocess.Popen[str]) -> None:
+    now_s = 0.0
+    sampler = HostSampler(clock=lambda: now_s)
+    assert sampler.read(None).tree_open_files is None
+    reading = sampler.read(tree.pid)
+    assert reading.tree_open_files == len(list(Path(f"/proc/{tree.pid}/fd").iterdir()))
+    assert reading.tree_open_files_limit == resource.prlimit(tree.pid, resource.RLIMIT_NOFILE)[0]
+    resource.prlimit(tree.pid, resource.RLIMIT_NOFILE, (200, 300))
+    assert sampler.read(tree.pid).tree_open_files_limit != 200, "counted again only after a while"
+    now_s = FILES_AGE_MAX_S
+    assert sampler.read(tree.pid).tree_open_files_limit == 200
+    own = sampler.read(os.getsid(0))
+    assert own.tree_open_files_limit != 200, "another session is looked at afresh"
+
+
+def test_open_files_of_a_process_that_does_not_tell() -> None:
+    class Silent:
+        def num_fds(self) -> int:
+            raise psutil.AccessDenied
+
+    assert open_files(cast("psutil.Process", Silent())) == (None, None)

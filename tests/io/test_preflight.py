@@ -102,7 +102,7 @@ class TestGpus:
         monkeypatch.setattr("console.io.preflight.gpus.FIRST_PID_NAMESPACE", "pid:[1]")
         backend = FakeGpuBackend([idle_gpus(1)], used_by_pid={os.getpid(): 5})
         assert [holder.name for holder in read_gpus(backend).holders] == [""]
-        monkeypatch.setattr("console.io.preflight.gpus._uses_gpu", lambda pid: True)
+        monkeypatch.setattr("console.io.preflight.gpus.uses_gpu", lambda pid: True)
         assert "python" in read_gpus(backend).holders[0].name
 
     def test_no_driver_is_an_answer_and_a_broken_one_is_not(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import signal
@@ -122,3 +123,27 @@ def test_a_process_is_not_gone_before_its_last_thread() -> None:
         child.stdin.close()
         wait_until(lambda: process.session_members(child.pid) == ())
         assert process.process_start_s(child.pid) is None
+
+
+def test_a_child_ends_with_the_process_that_started_it() -> None:
+    program = (
+        "import subprocess, sys, time\n"
+        "from console.io.process import die_with_parent\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], preexec_fn=die_with_parent,\n"
+        "                         start_new_session=True, stdout=subprocess.DEVNULL)\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    try:
+        assert child.is_running()
+        parent.kill()
+        parent.wait()
+        child.wait(10.0)
+    finally:
+        for process in (parent, child):
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                process.kill()
+        parent.stdout.close()

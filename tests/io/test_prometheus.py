@@ -8,12 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.core.metrics import SAMPLE_NAMES, EngineMetrics
+from console.core.metrics import METRICS, EngineMetrics
 from console.io import prometheus
 from console.io.prometheus import ExpositionReader, MetricsError
 
-RECORDED = (Path(__file__).parent.parent / "data" / "metrics" / "metrics-after-bench.txt").read_text()
-ZEROED = re.sub(r"^(vllm:(?!cache_config)\S*) \S+$", r"\1 0.0", RECORDED, flags=re.MULTILINE)
+DATA = Path(__file__).parent.parent / "data" / "metrics"
+RECORDED = (DATA / "metrics-after-bench.txt").read_text()
+PARALLEL = (DATA / "metrics-dp2-speculation.txt").read_text()
+"""Two engines behind two API servers (multiprocess mode), with n-gram speculation, after 100 requests."""
+
+
+def zeroed(body: str) -> str:
+    """The same server before its first request."""
+    return re.sub(r"^(vllm:(?!cache_config)\S*) \S+$", r"\1 0.0", body, flags=re.MULTILINE)
+
+
+ZEROED = zeroed(RECORDED)
 
 
 def test_recorded_scrape_gives_the_totals_of_the_benchmark() -> None:
@@ -43,9 +53,38 @@ def test_recorded_scrape_gives_latencies_and_lengths() -> None:
     assert reading.mean_generation_tokens == 32
 
 
+def test_two_engines_and_speculation_as_recorded() -> None:
+    reader, metrics = ExpositionReader(), EngineMetrics(max_model_len=1024)
+    metrics.feed(reader.read(zeroed(PARALLEL)), 0.0)
+    reading = metrics.feed(reader.read(PARALLEL), 10.0)
+    # What `vllm bench serve` reported for this run.
+    assert reading.requests_finished_total == 100
+    assert (reading.prompt_tokens_total, reading.generation_tokens_total) == (6400, 10_000)
+    assert reading.spec_acceptance_rate == pytest.approx(0.007032563828160832)
+    assert reading.spec_accepted_length == pytest.approx(1.0207956600361663)
+    assert reading.spec_acceptance_by_position == pytest.approx((34 / 2212, 12 / 2212, 0))
+    assert reading.finished_by_reason == {"stop": 0, "length": 100, "abort": 0, "error": 0, "repetition": 0}
+    assert reading.http_errors_by_status == {"4xx": 0, "5xx": 0}
+    # Both engines, each with its own share.
+    assert reading.engines == 2
+    assert [(one.engine, one.generation_tokens_per_s) for one in reading.by_engine] == [("0", 490), ("1", 510)]
+    assert reading.kv_cache_tokens == 2 * 2_097_152
+    assert (reading.prefix_caching, reading.cache_dtype, reading.block_size) == (True, "auto", 128)
+    for latency in (reading.ttft, reading.tpot, reading.e2e, reading.queue, reading.prefill, reading.decode):
+        assert latency is not None
+        assert latency.count == 100
+    assert reading.prefill_share == pytest.approx(11.12194 / (11.12194 + 82.66068), rel=1e-5)
+    assert reading.iteration_tokens_mean == pytest.approx((8036 + 8364) / (1461 + 1632))
+    assert reading.longest_context_tokens == 200
+    assert reading.resets_total == 0
+
+
 def test_only_wanted_families_are_kept() -> None:
     families = ExpositionReader().read(RECORDED)
-    assert set(families) == {family for family, _ in SAMPLE_NAMES.values()}
+    # All but speculation, which this server did not use.
+    without = {row.name for row in METRICS if row.name.startswith("vllm:spec_decode")}
+    assert without
+    assert set(families) == {row.name for row in METRICS} - without
 
 
 def test_a_second_scrape_parses_no_labels_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +92,30 @@ def test_a_second_scrape_parses_no_labels_again(monkeypatch: pytest.MonkeyPatch)
     first = reader.read(RECORDED)
     monkeypatch.setattr(prometheus, "parse_series", lambda series: pytest.fail(f"parsed again: {series}"))
     assert reader.read(RECORDED) == first
+
+
+def test_a_plan_reads_what_reading_by_name_reads() -> None:
+    reader = ExpositionReader()
+    for body in (zeroed(PARALLEL), PARALLEL, RECORDED, PARALLEL, ZEROED, RECORDED):
+        assert reader.read(body) == ExpositionReader().read(body)
+
+
+def test_a_line_that_comes_later_is_seen() -> None:
+    lines = RECORDED.splitlines(keepends=True)
+    place = next(index for index, line in enumerate(lines) if line.startswith("http_requests_total"))
+    error = 'http_requests_total{handler="/v1/completions",method="POST",status="5xx"} 3.0\n'
+    reader = ExpositionReader()
+    assert len(reader.read(RECORDED)["http_requests"]) == 2
+    assert len(reader.read("".join([*lines[:place], error, *lines[place:]]))["http_requests"]) == 3
+
+
+def test_a_line_that_takes_the_place_of_another_is_seen_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus, "PLANNED_READS_MAX", 3)
+    before = 'vllm:num_requests_running{engine="0"} 1\nother 2\n'
+    after = 'vllm:num_requests_running{engine="0"} 1\nvllm:num_requests_waiting{engine="0"} 2\n'
+    reader = ExpositionReader()
+    reader.read(before)
+    assert ["vllm:num_requests_waiting" in reader.read(after) for _ in range(4)] == [False, False, False, True]
 
 
 def test_labels_may_hold_anything_quoted() -> None:

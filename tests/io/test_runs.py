@@ -80,16 +80,6 @@ def test_events_and_samples_survive_a_torn_last_line() -> None:
     assert [sample.time_s for sample in run.samples()] == [1.0, 2.0]
 
 
-def test_the_samples_file_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    run, _ = make()
-    monkeypatch.setattr(runs, "SAMPLES_BYTES_MAX", 200)
-    for second in range(100):
-        run.append_samples([Sample(time_s=float(second), state=ServerState.READY)])
-    size = sum(path.stat().st_size for path in run.path.glob("samples*"))
-    assert size < 1_000
-    assert run.samples()[-1].time_s == 99.0
-
-
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     runs.write_atomic(path, b"old")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from console.core.failures.build import BUILD
 from console.core.failures.checkpoint import CHECKPOINT
 from console.core.failures.cpu import CPU
 from console.core.failures.reports import REPORTS
@@ -17,5 +18,5 @@ from console.core.failures.starting import STARTING
 
 __all__ = ["FAILURES", "Failure", "FailureLevel", "Stage"]
 
-FAILURES: Final[tuple[Failure, ...]] = (*STARTING, *CHECKPOINT, *CPU, *SERVING, *REPORTS)
+FAILURES: Final[tuple[Failure, ...]] = (*STARTING, *CHECKPOINT, *CPU, *SERVING, *BUILD, *REPORTS)
 """In the order in which they are tried: a narrow row stands before a wide one."""

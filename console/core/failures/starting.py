@@ -226,17 +226,6 @@ STARTING: Final[tuple[Failure, ...]] = (
         "`nvidia-smi nvlink -e`; for 31 start again and report it if it comes back.",
         example="NVRM: Xid (PCI:0000:3b:00): 79, pid=1234, GPU has fallen off the bus.",
     ),
-    Failure(
-        id="triton-missing",
-        needles=("'function' object is not subscriptable",),
-        pattern=re.compile(r"TypeError: 'function' object is not subscriptable"),
-        stage=Stage.RUN,
-        title="The model needs Triton, which this build of vLLM lacks",
-        why="A kernel written for Triton was called, and vLLM had switched Triton off at its start.",
-        remedy="Serve this model on a GPU build of vLLM; on the CPU build take a model with plain attention.",
-        after="Disabling Triton",
-        example="TypeError: 'function' object is not subscriptable",
-    ),
     # Model and download.
     Failure(
         id="model-gated",

@@ -102,6 +102,12 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     parts: Parts = Parts()
     moe: bool = True
     max_tp: int = 64
+    heads: int | None = None
+    """`num_attention_heads`, which the tensor parallel size must divide."""
+    groups: int | None = None
+    """`o_groups` of V4's output projection; the same holds for them."""
+    expert_width: int | None = None
+    """`moe_intermediate_size`, which must come in whole quantization blocks."""
     source: str = "config.json of the model repository"
 
 
@@ -193,10 +199,24 @@ ARCHITECTURES: dict[str, Architecture] = {
     row.name: row
     for row in (
         Architecture(
-            name="deepseek-v4-pro", layers=61, context=1_048_576, shape=V4(ratios=PRO_RATIOS), parts=PRO_PARTS
+            name="deepseek-v4-pro",
+            layers=61,
+            context=1_048_576,
+            shape=V4(ratios=PRO_RATIOS),
+            parts=PRO_PARTS,
+            heads=128,
+            groups=16,
+            expert_width=3072,
         ),
         Architecture(
-            name="deepseek-v4-flash", layers=43, context=1_048_576, shape=V4(ratios=FLASH_RATIOS), parts=FLASH_PARTS
+            name="deepseek-v4-flash",
+            layers=43,
+            context=1_048_576,
+            shape=V4(ratios=FLASH_RATIOS),
+            parts=FLASH_PARTS,
+            heads=64,
+            groups=8,
+            expert_width=2048,
         ),
         Architecture(
             name="deepseek-v4.1-flash",
@@ -205,8 +225,19 @@ ARCHITECTURES: dict[str, Architecture] = {
             shape=V41(ratios=(0, 0) + (2,) * 18 + (1,) * 20, sources=(2, 8, 14, 20)),
             parts=V41_PARTS,
             max_tp=8,
+            heads=64,
+            groups=8,
+            expert_width=2304,
         ),
-        Architecture(name="deepseek-v3", layers=61, context=163_840, shape=Mla(latent=576), parts=V3_PARTS),
+        Architecture(
+            name="deepseek-v3",
+            layers=61,
+            context=163_840,
+            shape=Mla(latent=576),
+            parts=V3_PARTS,
+            heads=128,
+            expert_width=2048,
+        ),
         Architecture(
             name="deepseek-v3.2", layers=61, context=163_840, shape=Mla(latent=576, indexer=True), parts=V3_PARTS
         ),
@@ -216,8 +247,16 @@ ARCHITECTURES: dict[str, Architecture] = {
             context=1_048_576,
             shape=Gqa(kv_heads=8, head_dim=128, full_every=4, chunk=8192),
             parts=MAVERICK_PARTS,
+            heads=40,
         ),
-        Architecture(name="tiny-llama", layers=2, context=131_072, shape=Gqa(kv_heads=2, head_dim=32), moe=False),
+        Architecture(
+            name="tiny-llama",
+            layers=2,
+            context=131_072,
+            shape=Gqa(kv_heads=2, head_dim=32),
+            moe=False,
+            heads=4,
+        ),
     )
 }
 """What `model.architecture` may name for the arithmetic to know it."""

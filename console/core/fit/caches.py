@@ -31,8 +31,8 @@ from console.core.profile import EngineKind, Profile
 __all__ = ["CacheSettings", "NoPlan", "cache_settings", "make_plan"]
 
 PACKED_SINCE = "0.32"
-"""From here on vLLM's source was read. Reports of 0.22 to 0.26 fit the older layout, whose blocks are 5 to 10 %
-larger; versions between were not looked at and count as the older."""
+"""From here on blocks are packed, and an MXFP4 indexer takes half the memory of an FP8 one. The source of 0.26 has
+wider blocks and room for FP8 in either case, and figures of 0.22 to 0.26 agree; versions between count as the older."""
 TWO_BATCHES_SINCE = "0.26"
 """From here on tokens of two steps count as in flight (asynchronous scheduling; `max_concurrent_batches`, 0.32)."""
 DRAFT_LAYERS = {"mtp": 1, "dspark": 3}
@@ -75,6 +75,7 @@ def cache_settings(profile: Profile, parallel: Parallel, step_tokens: int, versi
     given = {key.replace("-", "_"): value for key, value in serve.extra.items()}
     divided = [key for key in DIVIDED_CONTEXT if _above_one(given.get(key))]
     in_flight = 1 if not _reaches(profile, version, TWO_BATCHES_SINCE) else parallel.pp + 1
+    packed = _reaches(profile, version, PACKED_SINCE)
     return CacheSettings(
         parallel=parallel,
         kv_dtype=serve.kv_cache_dtype or "auto",
@@ -83,8 +84,8 @@ def cache_settings(profile: Profile, parallel: Parallel, step_tokens: int, versi
         drafts=DRAFT_LAYERS.get(method, 0),
         step_tokens=step_tokens,
         steps_in_flight=in_flight,
-        packed=_reaches(profile, version, PACKED_SINCE),
-        mxfp4_indexer=_mxfp4(given),
+        packed=packed,
+        mxfp4_indexer=packed and _mxfp4(given),
         unsupported=f"{divided[0]} divides the cache in a way that is not modelled" if divided else "",
     )
 

@@ -9,6 +9,7 @@ that real servers printed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -57,6 +58,8 @@ class KvPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Memory of one block on the GPU that needs most for it."""
     in_flight: int
     """Tokens scheduled and not yet settled."""
+    slot_bytes: int = 0
+    """Memory of one block as it is laid out, where vLLM's checks reckon with `block_bytes` and its figures do not."""
 
     def request_blocks(self, length: int) -> int:
         """Blocks of one request of `length` tokens, over all groups."""
@@ -71,8 +74,21 @@ class KvPlan(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.block_bytes / group.block for group in self.groups if group.keep is Keep.ALL)
 
     def concurrency(self, available_bytes: float, length: int) -> float:
-        """Requests of `length` tokens that fit: the figure that vLLM prints as maximum concurrency."""
-        return max(0, int(available_bytes)) // self.block_bytes / self.request_blocks(length)
+        """Requests of `length` tokens that fit: the figure that vLLM prints as maximum concurrency.
+
+        With `slot_bytes` a request counts by the bytes of its pages, not by the blocks that it holds, so that more
+        seem to fit (`get_max_concurrency_for_kv_cache_config` in vLLM 0.26; 0.32 counts blocks).
+        """
+        available = max(0, int(available_bytes))
+        if not self.slot_bytes:
+            return available // self.block_bytes / self.request_blocks(length)
+        kept = [group for group in self.groups if group.keep is Keep.ALL]
+        sizes = {cache.page_bytes for group in kept for cache in group.caches}
+        asked = sum(
+            group.blocks(length, self.in_flight) * sum(_padded(cache.page_bytes, sizes) for cache in group.caches)
+            for group in self.groups
+        )
+        return available // self.slot_bytes / _divided(asked, kept[0].bytes_per_block)
 
     def tokens(self, available_bytes: float, length: int) -> int:
         """The figure that vLLM prints as KV cache size: concurrency × context length."""
@@ -97,8 +113,9 @@ def plan_cache(
         in_flight: see `Group.blocks`.
         stages: layers of each pipeline stage; none for one stage. Groups are made over the whole model, and each
             stage holds its own layers of them.
-        packed: a block is as large as the largest group (vLLM 0.32). Otherwise every group has room for one page
-            of each size per layer of the pattern (reports of 0.22 to 0.26 fit that).
+        packed: a block is as large as the largest group (vLLM 0.32). Otherwise vLLM's checks reckon with room for
+            one page of each size per layer of the pattern, and its layout has as many slots of each size as the
+            group with most of them (`_max_memory_usage_bytes_from_groups`, `_get_kv_cache_config_packed` in 0.26).
     """
     buckets: dict[tuple[object, ...], list[CacheLayer]] = {}
     for cache in caches:
@@ -112,12 +129,14 @@ def plan_cache(
     else:
         groups, repeats = _mixed_pages(list(buckets.values()))
     held = [groups] if not stages else [[_of(group, stage) for group in groups] for stage in stages]
+    slots = 0
     if packed or repeats is None:
         block = max(sum(cache.page_bytes for cache in group.caches) for stage in held for group in stage)
     else:
         kept = {cache.page_bytes for cache in caches if cache.keep is Keep.ALL}
         block = _divided(repeats, max(1, len(stages))) * sum(kept)
-    return KvPlan(groups=tuple(groups), block_bytes=block, in_flight=in_flight)
+        slots = max(_slot_bytes(stage, kept) for stage in held)
+    return KvPlan(groups=tuple(groups), block_bytes=block, in_flight=in_flight, slot_bytes=slots)
 
 
 def stage_ranges(layers: int, stages: int, drafts: int = 0) -> tuple[range, ...]:
@@ -188,6 +207,17 @@ def _mixed_pages(buckets: list[list[CacheLayer]]) -> tuple[list[Group], int | No
 def _least_padding(counts: Sequence[int], least: int) -> int:
     """The group size from `least` on that pads `counts` up by least; the larger of equals."""
     return min(range(least, max(*counts, least) + 1), key=lambda size: (sum(-n % size for n in counts), -size))
+
+
+def _slot_bytes(groups: Sequence[Group], sizes: set[int]) -> int:
+    """One block with as many slots of each page size as the group with most of them."""
+    counts = [Counter(_padded(cache.page_bytes, sizes) for cache in group.caches) for group in groups]
+    return sum(size * max(count[size] for count in counts) for size in sizes)
+
+
+def _padded(page_bytes: int, sizes: set[int]) -> int:
+    """A page takes a slot of the next larger size; one that is larger than all keeps its own."""
+    return min((size for size in sizes if size >= page_bytes), default=page_bytes)
 
 
 def _page_sum(caches: Sequence[CacheLayer]) -> int:

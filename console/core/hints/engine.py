@@ -10,7 +10,7 @@ from console.core.hints.setting import Limits, Setting
 from console.core.hints.table import RULES
 from console.core.hints.window import GAP_S, History, Point, Window
 from console.core.hints.words import duration
-from console.core.models import Hint, HintState, Level, Sample, ServerState
+from console.core.models import Hint, HintState, Level, Money, Sample, ServerState
 from console.core.profile import Profile
 
 __all__ = ["MISSING_HOLD_S", "HintEngine", "explain_rules"]
@@ -28,6 +28,7 @@ class HintEngine:
         max_num_seqs: in force per engine; `None` for the profile's or vLLM's default.
         max_model_len: in force, in tokens; `None` where nobody knows.
         usd_per_hour: price of the machine; `None` for the profile's.
+        engine_version: of vLLM; `None` where nobody knows.
         idle_hold_s: seconds of idleness after which `idle-spend` fires; `None` for the table's.
         rules: another table, for tests.
     """
@@ -39,26 +40,37 @@ class HintEngine:
         max_num_seqs: int | None = None,
         max_model_len: int | None = None,
         usd_per_hour: float | None = None,
+        engine_version: str | None = None,
         idle_hold_s: float | None = None,
         rules: tuple[Rule, ...] = RULES,
     ) -> None:
-        limits = Limits(max_num_seqs=max_num_seqs, max_model_len=max_model_len, usd_per_hour=usd_per_hour)
+        limits = Limits(
+            max_num_seqs=max_num_seqs,
+            max_model_len=max_model_len,
+            usd_per_hour=usd_per_hour,
+            engine_version=engine_version,
+        )
         self._setting = Setting(profile, limits)
         holds = {} if idle_hold_s is None else {IDLE_SPEND.id: idle_hold_s}
         self._rules = tuple(rule for rule in rules if rule.applies(self._setting))
+        wanted = {need for rule in self._rules for need in rule.needs}
+        self._needs = {key: need for key, need in NEEDS.items() if key in wanted}
         self._holds = {rule.id: holds.get(rule.id, rule.hold_s) for rule in self._rules}
         self._order = {rule.id: place for place, rule in enumerate(self._rules)}
         self._history = History()
         self._hints: tuple[Hint, ...] = ()
         self._start_afresh()
 
-    def update(self, sample: Sample) -> tuple[Hint, ...]:
+    def update(self, sample: Sample, money: Money | None = None) -> tuple[Hint, ...]:
         """Take in one sample and return the hints that hold, worst first, then the rules that cannot be judged.
+
+        With the ledger's `money`, `idle-spend` goes by its idle time, and holds it no longer (`idle_hold_s` is 0).
 
         A server that is not up has no hints. While it is unhealthy nothing is judged, since a hung engine looks like
         one with room, and hints run out after their `clear_s`. A gap of more than `GAP_S` seconds, or a clock set
         back that far, starts afresh; a sample a little older than the last one is ignored.
         """
+        self._setting.money = money
         if sample.state is ServerState.UNHEALTHY:
             return self._wait(sample.time_s)
         if sample.state is not ServerState.READY:
@@ -116,6 +128,7 @@ class HintEngine:
                         level=Level.INFO,
                         state=HintState.UNJUDGED,
                         missing="; ".join(absent),
+                        doc=rule.doc,
                     )
                 )
         return (*self._compatible(self._firing()), *unjudged)
@@ -123,7 +136,7 @@ class HintEngine:
     def _missing(self, point: Point) -> dict[str, str]:
         """Needs that were absent for long enough, with the words for it."""
         found: dict[str, str] = {}
-        for key, need in NEEDS.items():
+        for key, need in self._needs.items():
             if need.present(point, self._setting):
                 self._missing_since.pop(key, None)
             elif point.time_s - self._missing_since.setdefault(key, point.time_s) >= MISSING_HOLD_S:
@@ -151,16 +164,17 @@ def fired(rule: Rule, tracker: Tracker) -> Hint:
     finding = tracker.shown
     if finding is None:
         raise ValueError(f"{rule.id} fires without a finding")
-    held = f"This has held for {duration(tracker.shown_held_s)}."
+    held = (f"This has held for {duration(tracker.shown_held_s)}.",) if tracker.hold_s else ()
     return Hint(
         id=rule.id,
         title=rule.title,
         level=rule.level,
-        evidence=(*finding.evidence, *finding.basis, held),
+        evidence=(*finding.evidence, *finding.basis, *held),
         change=finding.change,
         gain=finding.gain,
         risk=finding.risk,
         held_s=tracker.shown_held_s,
+        doc=rule.doc,
     )
 
 
@@ -180,6 +194,7 @@ def explain_rules() -> tuple[RuleDoc, ...]:
             proposes=rule.proposes,
             gain=rule.gain,
             risk=rule.risk,
+            doc=rule.doc,
         )
         for rule in RULES
     )

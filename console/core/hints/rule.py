@@ -57,6 +57,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     proposes: str
     gain: str
     risk: str
+    doc: str
+    """Address of the documentation behind it."""
 
 
 class RuleDoc(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,3 +77,5 @@ class RuleDoc(msgspec.Struct, frozen=True, kw_only=True):
     proposes: str
     gain: str
     risk: str
+    doc: str
+    """Address."""

@@ -6,6 +6,7 @@ from math import floor
 
 import msgspec
 
+from console.core.hints import addresses
 from console.core.hints.phrases import (
     kv_words,
     low_utilization,
@@ -205,6 +206,7 @@ RAISE_MAX_NUM_SEQS = Rule(
     ),
     gain="Output up to the ratio of the raise, and a shorter queue.",
     risk="Each token may come later; a restart.",
+    doc=addresses.OPTIMIZATION,
 )
 
 SEQUENCE_CAP = Rule(
@@ -221,6 +223,7 @@ SEQUENCE_CAP = Rule(
     proposes="max_num_seqs, found as in raise-max-num-seqs.",
     gain="A shorter queue; output probably too, by an unknown amount.",
     risk="Each token may come later; a restart.",
+    doc=addresses.OPTIMIZATION,
 )
 
 LOAD_TOO_SMALL = Rule(
@@ -237,4 +240,5 @@ LOAD_TOO_SMALL = Rule(
     proposes="Nothing: the server is not the limit.",
     gain="None on the server; the clients could send more at a time.",
     risk="",
+    doc=addresses.METRICS,
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from console.core.hints import addresses
 from console.core.hints.phrases import on_gpus, queue_words, throughput_words, utilization_words
 from console.core.hints.rule import Finding, Rule
 from console.core.hints.setting import Setting
-from console.core.hints.window import Window
+from console.core.hints.window import TEMPERATURE, UTILIZATION, Window
 from console.core.hints.words import plural
-from console.core.models import GpuReading, Level
+from console.core.models import Level
 
 __all__ = ["EAGER_MODE", "GPUS_UNEVEN", "GPUS_UNUSED", "GPU_HOT"]
 
@@ -22,7 +23,10 @@ def judge_unused(window: Window, setting: Setting, held_s: float) -> Finding | N
     """Some GPUs of the machine hold nothing and do nothing."""
     gpus, used = window.gpus, window.gpus_in_use
     idle = [gpu for gpu in gpus if gpu not in used]
-    if not idle or any(busy(window, gpu) for gpu in idle):
+    if not idle:
+        return None
+    means = gpu_means(window)
+    if any(means.get(gpu.index, UNUSED_UTILIZATION) >= UNUSED_UTILIZATION for gpu in idle):
         return None
     names = ", ".join(str(gpu.index) for gpu in idle)
     price = setting.usd_per_hour
@@ -35,20 +39,9 @@ def judge_unused(window: Window, setting: Setting, held_s: float) -> Finding | N
     )
 
 
-def busy(window: Window, gpu: GpuReading) -> bool:
-    """Whether this GPU did anything, or its utilization is unknown."""
-    mean = gpu_means(window).get(gpu.index)
-    return mean is None or mean >= UNUSED_UTILIZATION
-
-
 def gpu_means(window: Window) -> dict[int, float]:
     """Mean utilization of each GPU over the window, in percent."""
-    seen: dict[int, list[float]] = {}
-    for point in window.points:
-        for gpu in point.gpus or ():
-            if gpu.util_percent is not None:
-                seen.setdefault(gpu.index, []).append(gpu.util_percent)
-    return {index: sum(values) / len(values) for index, values in seen.items()}
+    return window.per_gpu(UTILIZATION, in_use=False)
 
 
 def judge_uneven(window: Window, setting: Setting, held_s: float) -> Finding | None:
@@ -81,12 +74,10 @@ def judge_uneven(window: Window, setting: Setting, held_s: float) -> Finding | N
 
 def judge_hot(window: Window, setting: Setting, held_s: float) -> Finding | None:
     """A GPU is near the temperature at which it slows itself down."""
-    hot: dict[int, list[float]] = {}
-    for point in window.points:
-        for gpu in point.gpus or ():
-            if gpu.temperature_c is not None:
-                hot.setdefault(gpu.index, []).append(gpu.temperature_c)
-    means = {index: sum(values) / len(values) for index, values in hot.items()}
+    hottest = window.mean(lambda point: point.temperature_max_c)
+    if hottest is None or hottest < HOT_C:
+        return None
+    means = window.per_gpu(TEMPERATURE, in_use=False)
     over = sorted(index for index, mean in means.items() if mean >= HOT_C)
     if not over:
         return None
@@ -134,6 +125,7 @@ GPUS_UNUSED = Rule(
     proposes="Nothing by itself: more parallelism, or a smaller machine.",
     gain="The idle GPUs' share of the price.",
     risk="",
+    doc=addresses.DATA_PARALLEL,
 )
 
 GPUS_UNEVEN = Rule(
@@ -149,8 +141,9 @@ GPUS_UNEVEN = Rule(
     applies=on_gpus,
     looks_at="Mean utilization of two GPUs that serve differs by 30 points or more while requests run.",
     proposes="Nothing in the profile: it names the GPUs.",
-    gain="",
+    gain="Steps that do not wait for one GPU, once the cause is gone.",
     risk="",
+    doc=addresses.CLOCKS,
 )
 
 GPU_HOT = Rule(
@@ -168,6 +161,7 @@ GPU_HOT = Rule(
     proposes="Nothing in the profile: cooling or power limit.",
     gain="Steady clocks.",
     risk="",
+    doc=addresses.CLOCKS,
 )
 
 EAGER_MODE = Rule(
@@ -185,4 +179,5 @@ EAGER_MODE = Rule(
     proposes="enforce_eager unset, so that vLLM compiles and records CUDA graphs.",
     gain="Faster decode steps.",
     risk="A longer start, a little less KV cache.",
+    doc=addresses.CUDA_GRAPHS,
 )

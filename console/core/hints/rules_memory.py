@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import floor
 
+from console.core.hints import addresses
 from console.core.hints.phrases import kv_words, queue_words, throughput_words
 from console.core.hints.rule import Finding, Rule
 from console.core.hints.setting import BATCHED_TOKENS_MAX, Setting
@@ -15,6 +16,9 @@ __all__ = ["KV_CACHE_FULL", "PREFILL_BUDGET", "PREFIX_CACHE_OFF"]
 
 KV_PEAK_FULL = 0.9
 KV_MEAN_FULL = 0.85
+KV_BLOCKED = 0.75
+"""Mean usage from which requests that wait for capacity below the cap wait for KV blocks: a long prompt needs many
+at once."""
 PREEMPTIONS_MIN = 3.0
 """In one window. vLLM preempts only when no KV block is free, so a few say what a usage sampled once a second
 may miss: it falls back at once when a request is thrown out."""
@@ -46,9 +50,12 @@ def judge_kv_full(window: Window, setting: Setting, held_s: float) -> Finding | 
     thrown_out = window.growth(preemptions) or 0.0
     preempts = thrown_out >= PREEMPTIONS_MIN and peak >= PEAK_WITH_PREEMPTIONS
     full = peak >= KV_PEAK_FULL and (thrown_out > 0 or (mean >= KV_MEAN_FULL and waiting >= 1))
-    if not (preempts or full):
+    blocked = waiting_for_blocks(busy)
+    if not (preempts or full or blocked):
         return None
     evidence = [kv_words(busy), queue_words(busy, window)]
+    if blocked:
+        evidence.append(f"Of those that wait, {blocked:.0f} wait for capacity although the cap is not reached.")
     if thrown_out > 0:
         evidence.append(f"{plural(thrown_out, 'preemption')} in {duration(window.span_s)}.")
     if setting.fp8_kv_possible(window.gpus_in_use):
@@ -59,6 +66,18 @@ def judge_kv_full(window: Window, setting: Setting, held_s: float) -> Finding | 
     else:
         change, basis, gain, risk = relief(busy, setting, thrown_out)
     return Finding(evidence=tuple(evidence), basis=(basis,), change=change, gain=gain + more_room(setting), risk=risk)
+
+
+def waiting_for_blocks(busy: Window) -> float:
+    """Mean of the requests that wait for capacity below the cap with a cache that is nearly full; 0 if there are none.
+
+    vLLM's reason `capacity` covers the cap and the cache, so it tells of the cache only where the cap is not reached.
+    """
+    capacity = busy.mean(lambda point: point.engine.waiting_capacity if point.engine else None)
+    usage = busy.mean(lambda point: point.kv_usage)
+    if capacity is None or usage is None or busy.cap is None or capacity < 1 or usage < KV_BLOCKED:
+        return 0.0
+    return 0.0 if busy.share_at_cap() > 0 else capacity
 
 
 def relief(window: Window, setting: Setting, thrown_out: float) -> tuple[tuple[ProfileChange, ...], str, str, str]:
@@ -188,7 +207,8 @@ KV_CACHE_FULL = Rule(
     judge=judge_kv_full,
     looks_at=(
         "KV cache usage with a peak of 90% or more in the last 30 s together with preemptions, or with a mean of 85% "
-        "while requests wait; or three preemptions at a peak of 60%, since vLLM preempts only when no block is free."
+        "while requests wait; or three preemptions at a peak of 60%, since vLLM preempts only when no block is free; "
+        "or requests that wait for capacity below the cap at 75%."
     ),
     proposes=(
         "FP8 KV cache where it is 16 bits and the GPUs have FP8 (never for DeepSeek V4, which has it already); "
@@ -196,6 +216,7 @@ KV_CACHE_FULL = Rule(
     ),
     gain="No work thrown away by preemption; with FP8 about twice the capacity.",
     risk="Longer queue, refused long requests, or slightly different answers (FP8).",
+    doc=addresses.OPTIMIZATION,
 )
 
 PREFILL_BUDGET = Rule(
@@ -215,6 +236,7 @@ PREFILL_BUDGET = Rule(
     proposes="max_num_batched_tokens doubled, to at most 16,384.",
     gain="Lower TTFT.",
     risk="Longer steps, less memory for the KV cache.",
+    doc=addresses.PREFILL,
 )
 
 PREFIX_CACHE_OFF = Rule(
@@ -232,4 +254,5 @@ PREFIX_CACHE_OFF = Rule(
     proposes="enable_prefix_caching unset, which is on in vLLM.",
     gain="No prefill for shared beginnings; unknown until tried.",
     risk="None known beyond a restart.",
+    doc=addresses.PREFIX_CACHE,
 )

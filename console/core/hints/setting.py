@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from console.core.models import GpuReading, ProfileChange
+from console.core.models import GpuReading, Money, ProfileChange
 from console.core.profile import EngineKind, Profile
 
 __all__ = ["BATCHED_TOKENS_MAX", "MAX_NUM_SEQS_MAX", "Limits", "Setting"]
@@ -24,8 +24,10 @@ MAX_NUM_SEQS_MAX = 1024
 BATCHED_TOKENS_MAX = 16_384
 """vLLM's own largest default for serving. 24,576 crashed DeepSeek V4-Flash on 4×H100 under load
 (vllm-project/vllm#51743), so nothing above is proposed."""
-FP8_KV_GPUS = ("H100", "H200", "H800", "H20", "GH200", "B200", "B300", "L40", "L4")
+FP8_KV_GPUS = ("H100", "H200", "H800", "H20", "GH200", "B200", "B300", "L40", "L4", "RTX PRO 6000")
 """Name parts of GPUs with FP8 arithmetic (compute capability 8.9 and up); the A100 (8.0) has none."""
+LATENT_KV = ("deepseek-v3", "deepseek-r1", "deepseek-v4")
+"""Name parts of models with one KV head or latent vector (MLA), which every tensor-parallel rank keeps in full."""
 PLAIN_KV_DTYPES = frozenset({None, "auto", "bfloat16", "float16"})
 
 
@@ -37,6 +39,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_model_len: int | None = None
     """Tokens."""
     usd_per_hour: float | None = None
+    engine_version: str | None = None
+    """Of vLLM."""
 
 
 class Setting:
@@ -48,9 +52,16 @@ class Setting:
         self.limits = limits
         self.on_cpu = profile.engine.kind is EngineKind.CPU
         self.usd_per_hour = profile.cost.usd_per_hour if limits.usd_per_hour is None else limits.usd_per_hour
+        self.money: Money | None = None
+        """What the run has cost as of this tick; `None` where nobody keeps the ledger."""
         self.tensor_parallel = profile.serve.tensor_parallel_size or 1
         names = f"{profile.model.architecture or ''} {profile.model.id}".lower()
         self.is_v4 = "deepseek-v4" in names
+        self.replicates_kv = any(part in names for part in LATENT_KV)
+        """Whether each tensor-parallel rank keeps the whole KV cache."""
+        drafts = (profile.serve.speculative_config or {}).get("num_speculative_tokens")
+        self.drafts = drafts if isinstance(drafts, int) and not isinstance(drafts, bool) and drafts > 0 else 0
+        """Tokens drafted per step; 0 without speculation, or where the checkpoint decides."""
 
     def seqs_limit(self, gpus: Sequence[GpuReading]) -> int | None:
         """`max_num_seqs` in force, per engine; `None` if it is unset and the GPU's memory is unknown.
@@ -95,8 +106,7 @@ class Setting:
         batched = self.serve.max_num_batched_tokens
         if batched is None:
             return ceiling
-        drafts = (self.serve.speculative_config or {}).get("num_speculative_tokens", 0)
-        return min(ceiling, batched // (1 + (drafts if isinstance(drafts, int) and drafts > 0 else 0)))
+        return min(ceiling, batched // (1 + self.drafts))
 
     def fp8_kv_possible(self, gpus: Sequence[GpuReading]) -> bool:
         """Whether the KV cache is 16 bits wide now and could be FP8.
@@ -111,6 +121,18 @@ class Setting:
     def change(self, field: str, after: Any) -> tuple[ProfileChange, ...]:
         """The difference that sets `[serve] field` to `after`."""
         return (ProfileChange(key=f"serve.{field}", before=getattr(self.serve, field), after=after),)
+
+    def flag(self, name: str) -> tuple[str, Any]:
+        """Key and value of a flag in `[serve.extra]`, however it is spelled there; `None` if it is not set."""
+        for key, value in self.serve.extra.items():
+            if key.replace("_", "-").lower() == name:
+                return key, value
+        return name.replace("-", "_"), None
+
+    def change_extra(self, flag: str, after: Any) -> tuple[ProfileChange, ...]:
+        """The difference that sets a flag in `[serve.extra]` to `after`."""
+        key, before = self.flag(flag)
+        return (ProfileChange(key=f"serve.extra.{key}", before=before, after=after),)
 
     def _gpu(self, gpus: Sequence[GpuReading]) -> tuple[float | None, str]:
         """Memory in GiB and name of one GPU: as read, else as the profile says."""

@@ -8,19 +8,36 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import pairwise
 from math import ceil
+from operator import attrgetter
 from typing import TypeVar
 
 from console.core.hints.setting import Setting
-from console.core.models import EngineReading, GpuReading, HostReading, Sample
+from console.core.models import EngineReading, GpuReading, HostReading, Sample, Throttle
 
-__all__ = ["BUSY_MIN", "GAP_S", "HISTORY_S", "History", "Point", "Window"]
+__all__ = [
+    "BUSY_MIN",
+    "CLOCK",
+    "GAP_S",
+    "HISTORY_S",
+    "POWER",
+    "TEMPERATURE",
+    "UTILIZATION",
+    "GpuFigure",
+    "History",
+    "Point",
+    "Window",
+]
 
 HISTORY_S = 60.0
 """The longest window of any rule fits."""
 POINTS_MAX = 600
 """Bound if samples come faster than once a second."""
+GPU_POINTS_MAX = 20
+"""A mean of one GPU's figure is taken over so many points, evenly spread: with 16 GPUs all of them would cost more than
+the rest of a tick."""
 GAP_S = 15.0
 """Samples further apart than this, or going back this far, start a new history."""
 GPU_HELD_RATIO = 0.1
@@ -30,6 +47,11 @@ BUSY_MIN = 3
 
 T = TypeVar("T")
 Reading = Callable[["Point"], float | None]
+GpuFigure = Callable[[GpuReading], float | None]
+UTILIZATION: GpuFigure = attrgetter("util_percent")
+POWER: GpuFigure = attrgetter("power_w")
+TEMPERATURE: GpuFigure = attrgetter("temperature_c")
+CLOCK: GpuFigure = attrgetter("sm_clock_mhz")
 
 
 class Point:
@@ -43,6 +65,8 @@ class Point:
         "host",
         "kv_usage",
         "running",
+        "temperature_max_c",
+        "throttle",
         "time_s",
         "utilization",
         "waiting",
@@ -58,6 +82,11 @@ class Point:
         self.waiting: float | None = engine.waiting
         self.kv_usage = engine.kv_cache_usage
         self.gpus_in_use = gpus_in_use(sample.gpus or ())
+        self.throttle: frozenset[Throttle] = frozenset().union(*(gpu.throttle or () for gpu in self.gpus_in_use))
+        """What slows down any GPU that is in use: a cheap look before one at each of them."""
+        self.temperature_max_c = max(
+            (gpu.temperature_c for gpu in sample.gpus or () if gpu.temperature_c is not None), default=None
+        )
         limit = setting.seqs_limit(self.gpus_in_use)
         self.cap = None if limit is None or sample.engine is None else limit * max(1, engine.engines)
         """Requests that may run at a time, over all engines."""
@@ -98,6 +127,7 @@ class Window:
     def __init__(self, points: Sequence[Point]) -> None:
         self.points = points
         self.last = points[-1]
+        self._per_gpu: dict[tuple[GpuFigure, bool], dict[int, float]] = {}
 
     @property
     def span_s(self) -> float:
@@ -130,6 +160,35 @@ class Window:
             return None
         return sum(after - before if after >= before else after for before, after in pairwise(values))
 
+    def share(self, holds: Callable[[Point], bool]) -> float:
+        """Share of the points at which something holds, 0 to 1."""
+        return sum(map(holds, self.points)) / len(self.points)
+
+    def per_gpu(self, reading: GpuFigure, *, in_use: bool = True) -> dict[int, float]:
+        """Mean of one figure of each GPU over points that know it, the newest among them; GPUs without it are left out.
+
+        Kept per window, so rules that ask with the same function share the work.
+        """
+        known = self._per_gpu.get((reading, in_use))
+        if known is None:
+            known = self._per_gpu[reading, in_use] = self._gpu_means(reading, in_use)
+        return known
+
+    def _gpu_means(self, reading: GpuFigure, in_use: bool) -> dict[int, float]:
+        sums: dict[int, float] = {}
+        counts: dict[int, int] = {}
+        stride = ceil(len(self.points) / GPU_POINTS_MAX)
+        for point in self.points[::-stride]:
+            for gpu in point.gpus_in_use if in_use else point.gpus or ():
+                if (value := reading(gpu)) is not None:
+                    index = gpu.index
+                    if index in sums:
+                        sums[index] += value
+                        counts[index] += 1
+                    else:
+                        sums[index], counts[index] = value, 1
+        return {index: total / counts[index] for index, total in sums.items()}
+
     def latest(self, reading: Callable[[Point], T | None]) -> T | None:
         """The newest known value."""
         return next((value for point in reversed(self.points) if (value := reading(point)) is not None), None)
@@ -143,7 +202,7 @@ class Window:
         ]
         return sum(judged) / len(judged) if judged else 0.0
 
-    @property
+    @cached_property
     def busy(self) -> Window | None:
         """Only the points at which requests ran; `None` if there are fewer than `BUSY_MIN`.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from packaging.version import InvalidVersion, Version
 
 from console.core.fit import UTILIZATION_DEFAULT
+from console.core.nodes import gpus_per_node
 from console.core.preflight.facts import Facts, Gpu, GpuFacts, GpuHolder, VllmProcess
 from console.core.preflight.rule import (
     Finding,
@@ -21,7 +22,7 @@ from console.core.preflight.rule import (
     warn,
 )
 from console.core.profile import Profile
-from console.core.profile_checks import gpus_used, is_v4
+from console.core.profile_checks import is_v4
 from console.core.suitability import same_gpu
 from console.core.units import bytes_text
 
@@ -58,13 +59,13 @@ def _present(facts: Facts, profile: Profile | None) -> Finding:
     seen = visible(facts, gpu, profile)
     hidden = f" ({len(gpu.gpus)} in the machine, CUDA_VISIBLE_DEVICES)" if len(seen) != len(gpu.gpus) else ""
     found = f"{_names(seen) or 'none'}{hidden}"
-    if len(seen) < gpus_used(profile):
+    if len(seen) < gpus_per_node(profile):
         return blocked(
-            f"the profile uses {gpus_used(profile)} GPUs, found {found}",
+            f"the profile uses {gpus_per_node(profile)} GPUs, found {found}",
             remedy="Choose a profile for this machine (dsv4-console profiles list), or lower the parallel sizes.",
             consequence="vLLM ends during the start: there are fewer GPUs than ranks.",
         )
-    others = [each for each in seen[: gpus_used(profile)] if not same_gpu(profile.hardware.gpu, each.name or "")]
+    others = [each for each in seen[: gpus_per_node(profile)] if not same_gpu(profile.hardware.gpu, each.name or "")]
     if others:
         return warn(
             f"made for {wanted}, found {found}: nobody is known to have tried it",
@@ -221,7 +222,7 @@ def _mig(facts: Facts, profile: Profile | None) -> Finding | None:
     remedy = "Turn it off as root: nvidia-smi -mig 0 (then reset the GPU)"
     if profile is None:
         return info(text, remedy=remedy)
-    if gpus_used(profile) > 1:
+    if gpus_per_node(profile) > 1:
         return blocked(
             f"{text}; instances cannot work together",
             remedy=remedy,

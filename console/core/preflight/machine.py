@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from console.core.command import GENERATED, is_local_model
 from console.core.fit import CPU_PROCESSES_GIB, GIB
+from console.core.nodes import gpus_per_node
 from console.core.preflight.facts import EngineFacts, Facts, Limits, Memory, Space, Weights
 from console.core.preflight.rule import Finding, Rule, any_profile, blocked, everywhere, info, ok, unknown, warn
 from console.core.profile import EngineKind, Profile
-from console.core.profile_checks import gpus_used
 from console.core.units import bytes_text
 
-__all__ = ["ENGRAM_BYTES", "MACHINE", "OPEN_FILES", "SHM_BYTES"]
+__all__ = ["ENGRAM_BYTES", "MACHINE", "OPEN_FILES", "SHM_BYTES", "host_need"]
 
 OPEN_FILES = 65_535
 """vLLM raises its soft limit to this where the hard limit lets it (`set_ulimit`)."""
@@ -37,7 +37,7 @@ def _memory(facts: Facts, profile: Profile | None) -> Finding:
     text = f"{bytes_text(memory.available_bytes)} {where} {bytes_text(memory.total_bytes)} available"
     if profile is None:
         return ok(text)
-    need, made_of = _host_need(profile)
+    need, made_of = host_need(profile)
     line = f"{text}, about {bytes_text(need)} needed ({made_of})"
     if _engram(profile) and memory.total_bytes < ENGRAM_BYTES:
         return blocked(
@@ -51,7 +51,8 @@ def _memory(facts: Facts, profile: Profile | None) -> Finding:
     return ok(line)
 
 
-def _host_need(profile: Profile) -> tuple[float, str]:
+def host_need(profile: Profile) -> tuple[float, str]:
+    """Bytes of host memory that a server takes on one machine, and what they are made of."""
     if profile.engine.kind is EngineKind.CPU:
         try:
             cache = float(profile.env.get("VLLM_CPU_KVCACHE_SPACE", "0"))
@@ -59,7 +60,7 @@ def _host_need(profile: Profile) -> tuple[float, str]:
             cache = 0.0
         weights = (profile.model.weights_gb or 0.0) * 1e9
         return weights + (cache + CPU_PROCESSES_GIB) * GIB, "weights, KV cache and processes"
-    need, parts = float(gpus_used(profile) * WORKER_BYTES), f"{gpus_used(profile)} GPU workers, estimated"
+    need, parts = float(gpus_per_node(profile) * WORKER_BYTES), f"{gpus_per_node(profile)} GPU workers, estimated"
     if _engram(profile):
         return need + ENGRAM_BYTES, f"{parts}; Engram tables"
     return need, parts
@@ -84,7 +85,7 @@ def _shm(facts: Facts, profile: Profile | None) -> Finding:
             f"{text}; with data parallelism the Engram tables ({bytes_text(ENGRAM_BYTES)}) are shared there",
             remedy=remedy,
         )
-    if gpus_used(profile) > 1 and shm.free_bytes < SHM_BYTES:
+    if gpus_per_node(profile) > 1 and shm.free_bytes < SHM_BYTES:
         return warn(f"{text}; with several GPUs NCCL needs about {bytes_text(SHM_BYTES)}", remedy=remedy)
     return ok(text)
 

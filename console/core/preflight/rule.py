@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from console.core.nodes import gpus_per_node
 from console.core.preflight.facts import Facts, Gpu, GpuFacts
 from console.core.preflight.report import Override, Verdict
 from console.core.profile import EngineKind, Profile
-from console.core.profile_checks import gpus_used
 
 __all__ = [
     "Finding",
@@ -128,4 +128,4 @@ def _is_called(gpu: Gpu, entry: str) -> bool:
 def gpus_for(facts: Facts, gpu: GpuFacts, profile: Profile | None) -> tuple[Gpu, ...]:
     """GPUs that a launch would take: the first of the visible ones; without a profile all of them."""
     seen = visible(facts, gpu, profile)
-    return seen if profile is None else seen[: gpus_used(profile)]
+    return seen if profile is None else seen[: gpus_per_node(profile)]

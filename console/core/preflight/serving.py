@@ -11,6 +11,8 @@ from packaging.version import InvalidVersion, Version
 
 from console.core.command import FLAGS, GATES
 from console.core.fit import GIB, UTILIZATION_DEFAULT, FitSummary, fit
+from console.core.fit.architecture import ARCHITECTURES
+from console.core.nodes import gpus_per_node, ports
 from console.core.preflight.facts import EngineFacts, Facts, GpuFacts, Memory, NoAnswer, PortFacts, Weights
 from console.core.preflight.report import Override
 from console.core.preflight.rule import (
@@ -28,9 +30,8 @@ from console.core.preflight.rule import (
     warn,
 )
 from console.core.profile import EngineKind, Profile
-from console.core.profile_checks import gpus_used
 
-__all__ = ["OPEN_ROUTES", "SERVING", "SHAPES", "Shape", "is_loopback"]
+__all__ = ["OPEN_ROUTES", "SERVING", "is_loopback"]
 
 GUARDED = "/v1, /v2, /inference and /cohere"
 """What the key guards: `GUARDED_PREFIX` in vLLM 0.32's `entrypoints/serve/middleware/authenticate.py`."""
@@ -41,25 +42,6 @@ OPEN_ROUTES = (
 """Routes that answer without the key, vLLM 0.32."""
 
 
-class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers of a model that the tensor parallel size must divide."""
-
-    heads: int
-    groups: int | None = None
-    """`o_groups` of V4's output projection."""
-    expert_width: int | None = None
-    """`moe_intermediate_size`, which must come in whole quantization blocks."""
-
-
-SHAPES: dict[str, Shape] = {
-    "deepseek-v4-pro": Shape(heads=128, groups=16, expert_width=3072),
-    "deepseek-v4-flash": Shape(heads=64, groups=8, expert_width=2048),
-    "deepseek-v4.1-flash": Shape(heads=64, groups=8, expert_width=2304),
-    "deepseek-v3": Shape(heads=128, expert_width=2048),
-    "llama-4-maverick": Shape(heads=40),
-    "tiny-llama": Shape(heads=4),
-}
-"""From the models' config.json, by `model.architecture`."""
 BLOCK = 128
 """Width of a quantization block of the official FP8 weights."""
 
@@ -133,7 +115,7 @@ def _parallel(facts: Facts, profile: Profile | None) -> Finding:
     tensor = serve.tensor_parallel_size or 1
     sizes = ((tensor, "TP"), (serve.pipeline_parallel_size or 1, "PP"), (serve.data_parallel_size or 1, "DP"))
     text = " × ".join(f"{name}{size}" for size, name in sizes if size > 1) or "one GPU"
-    shape = SHAPES.get(profile.model.architecture or "")
+    shape = ARCHITECTURES.get(profile.model.architecture or "")
     read = facts.weights.attention_heads if isinstance(facts.weights, Weights) else None
     heads = read or (shape.heads if shape else None)
     if heads and heads % tensor:
@@ -145,9 +127,9 @@ def _parallel(facts: Facts, profile: Profile | None) -> Finding:
         )
     if isinstance(facts.gpu, GpuFacts) and facts.gpu.gpus:
         have = len(visible(facts, facts.gpu, profile))
-        if gpus_used(profile) > have:
+        if gpus_per_node(profile) > have:
             return blocked(
-                f"{text} takes {gpus_used(profile)} GPUs, there are {have}",
+                f"{text} takes {gpus_per_node(profile)} GPUs, there are {have}",
                 remedy="Make tensor × pipeline × data parallel size at most the number of GPUs.",
                 consequence="vLLM ends during the start: there are fewer GPUs than ranks.",
             )
@@ -287,7 +269,30 @@ def _dev_mode(facts: Facts, profile: Profile | None) -> Finding:
     )
 
 
+def _several(profile: Profile | None) -> bool:
+    return profile is not None and profile.hardware.nodes > 1
+
+
+def _machines(facts: Facts, profile: Profile | None) -> Finding:
+    assert profile is not None  # noqa: S101 - it applies with a profile alone
+    nodes, first = profile.hardware.nodes, profile.network.address
+    wanted = ", ".join(str(port) for port in ports(profile))
+    figures = (
+        f"the others must reach port {wanted} of the first, and vLLM opens more on free ports",
+        "each needs the same version of vLLM and the same settings; a launch here starts none of them",
+    )
+    if first:
+        return ok(f"{nodes}, the first at {first}; what is judged here is this one", *figures)
+    return info(
+        f"{nodes}, and nobody has said the first one's address; what is judged here is this one",
+        *figures,
+        remedy="Name it: --set network.address=10.0.0.1",
+        told=True,
+    )
+
+
 SERVING: tuple[Rule, ...] = (
+    Rule(id="machines", title="Machines", needs=(), applies=_several, judge=_machines),
     Rule(id="fit", title="Fit", needs=(), applies=any_profile, judge=_fit),
     Rule(id="parallel", title="Parallelism", needs=(), applies=cuda, judge=_parallel),
     Rule(id="flags", title="Flags", needs=("engine",), applies=any_profile, judge=_flags),

@@ -125,7 +125,8 @@ async def _end(starting: asyncio.Future[asyncio.subprocess.Process]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), TERM_WAIT_S)
+        async with asyncio.timeout(TERM_WAIT_S):
+            await process.wait()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()

@@ -11,7 +11,7 @@ Progress = Callable[[str, float | None], None]
 """Called with a step in words and the share of the whole that is done, 0 to 1, `None` where it is not known."""
 
 # Shares of the whole at which parts of an installation begin: by time, on a fast line and two cores.
-PREPARING, RESOLVED, DOWNLOADED, INSTALLED, CHECKING, CHECKED = 0.01, 0.05, 0.65, 0.7, 0.75, 1.0
+PREPARING, RESOLVED, DOWNLOADED, INSTALLED, CHECKING, CHECKED = 0.01, 0.05, 0.5, 0.55, 0.85, 1.0
 
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -31,7 +31,8 @@ class ProgressReader:
             (re.compile(r"Downloading (\S+) \(([\d.]+) ?([KMG]?i?B)\)"), self._begun),
             (re.compile(r"Downloaded (\S+)"), self._ended),
             (re.compile(r"Prepared (\d+) packages?"), lambda m: (f"downloaded {m[1]} packages", DOWNLOADED)),
-            (re.compile(r"Installed (\d+) packages?"), lambda m: (f"installed {m[1]} packages", INSTALLED)),
+            (re.compile(r"Installed (\d+) packages?"), lambda m: (f"compiling {m[1]} packages", INSTALLED)),
+            (re.compile(r"Bytecode compiled (\d+) files?"), lambda m: (f"compiled {m[1]} files", CHECKING)),
         )
 
     def read(self, line: str) -> tuple[str, float | None] | None:

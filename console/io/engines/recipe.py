@@ -73,7 +73,7 @@ def install_argv(
     read, and from PyTorch's own index elsewhere. uv's `auto` reads the driver; without one it would take a CPU PyTorch,
     with which a CUDA build of vLLM cannot run, so PyTorch then comes from the package index as vLLM asks for it.
     """
-    argv = [*uv, "pip", "install", "--color=never", "--python", str(directory / "bin" / "python")]
+    argv = [*uv, "pip", "install", "--color=never", "--compile-bytecode", "--python", str(directory / "bin" / "python")]
     if recipe.leave_out:
         argv += ["--overrides", str(directory / OVERRIDES_FILE)]
     links = () if env.get("UV_FIND_LINKS") else tuple(env.get("PIP_FIND_LINKS", "").split())

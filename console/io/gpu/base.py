@@ -7,6 +7,7 @@ from typing import Protocol
 
 from console.core.errors import HardwareError
 from console.core.models import GpuReading
+from console.core.xid import XidSeen
 
 __all__ = ["GpuBackend", "not_open"]
 
@@ -14,7 +15,7 @@ __all__ = ["GpuBackend", "not_open"]
 class GpuBackend(Protocol):
     """Reads the GPUs of this machine. Calls may block for as long as the driver does: use a thread of its own.
 
-    All methods but `open` and `close` raise `HardwareError` while it is not open.
+    All methods but `open`, `close` and `take_xids` raise `HardwareError` while it is not open.
     """
 
     @property
@@ -30,8 +31,26 @@ class GpuBackend(Protocol):
         """
         ...
 
+    def watch(self, session_pid: int | None = None) -> None:
+        """Listen for Xid errors from now on until `close`; again and again is allowed.
+
+        Args:
+            session_pid: leader of the server's session: processes in it are marked as the server's own.
+
+        Raises:
+            HardwareError: it is not open.
+        """
+        ...
+
+    def take_xids(self) -> tuple[XidSeen, ...]:
+        """Xid errors since the last call, oldest first. Never blocks; any thread may ask, open or not."""
+        ...
+
     def read_all(self) -> tuple[GpuReading, ...]:
         """One reading per GPU in the order of their indices; what a GPU does not tell is `None`.
+
+        Rates (PCIe, NVLink) are known from the second reading on. What changes seldom (limits, ECC, links, processes)
+        may be some seconds old.
 
         Raises:
             HardwareError: no GPU tells anything, so that opening it again is the only way on.

@@ -6,57 +6,26 @@ anything is it an error, because then the driver has gone away and the library m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from console.core.errors import HardwareError
 from console.core.models import GpuReading
+from console.core.xid import XidSeen, bus_id
 from console.io.gpu.base import not_open
+from console.io.gpu.nvml_calls import Nvml
+from console.io.gpu.nvml_errors import error_code, hardware_error
+from console.io.gpu.nvml_rates import PcieTurns, Rates
+from console.io.gpu.nvml_read import SLOW_S, as_text, mig_mode, read_fast, read_slow
+from console.io.gpu.processes import describe
+from console.io.gpu.xid import XidWatch
 
 __all__ = ["NvmlBackend"]
 
 GPUS_MAX = 64
-MILLIWATTS = 1000.0
-NOT_SUPPORTED = 3
-NO_LIBRARY = 12
-UNKNOWN_CODE = 999
-GET_ACCESS = "In a container, start it with GPU access (--gpus all)."
-
-ERRORS: dict[int, tuple[str, str, str]] = {
-    1: (
-        "The GPU driver went away",
-        "NVML is no longer initialized",
-        "It is opened again by itself; run nvidia-smi if this stays.",
-    ),
-    4: (
-        "No permission to read the GPUs",
-        "The driver refuses this user",
-        f"Check who may open /dev/nvidiactl and /dev/nvidia0. {GET_ACCESS}",
-    ),
-    9: (
-        "NVIDIA driver not loaded",
-        "The NVML library is there, but the kernel module does not answer",
-        f"Run nvidia-smi; load the module (modprobe nvidia) or reboot after an installation. {GET_ACCESS}",
-    ),
-    NO_LIBRARY: (
-        "No NVIDIA driver found",
-        "The library libnvidia-ml.so.1 is not installed",
-        f"Install the NVIDIA driver, or choose a CPU profile such as cpu-smoke. {GET_ACCESS}",
-    ),
-    15: (
-        "GPU lost",
-        "A GPU has fallen off the bus",
-        "Look for Xid errors in the kernel log (dmesg); reset the GPU or reboot the machine.",
-    ),
-    18: (
-        "NVIDIA driver and library differ in version",
-        "The driver was updated while the old kernel module stayed loaded",
-        "Reboot, or unload and load the nvidia kernel modules.",
-    ),
-}
-"""NVML's error code → title, message, fix. Codes: `nvmlReturn_t` in NVIDIA's `nvml.h`."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,12 +39,27 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NvmlBackend:
-    """GPU figures from the NVIDIA driver."""
+    """GPU figures from the NVIDIA driver.
 
-    def __init__(self) -> None:
-        self._nvml: Any = None
+    Args:
+        clock: seconds that never go back, replaced in tests.
+        xids: listens for Xid errors, replaced in tests.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, xids: XidWatch | None = None) -> None:
+        self._clock = clock
+        self._nvml: Nvml | None = None
         self._devices: tuple[Device, ...] = ()
-        self._last_code = UNKNOWN_CODE
+        self._session: int | None = None
+        self._xids = xids or XidWatch()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._slow: dict[int, dict[str, Any]] = {}
+        self._slow_due_s: dict[int, float] = {}
+        self._rates: dict[int, Rates] = {}
+        self._turns = PcieTurns()
+        self._read_before = False
 
     @property
     def name(self) -> str:
@@ -99,13 +83,27 @@ class NvmlBackend:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
             raise hardware_error(error_code(error), str(error)) from error
-        self._nvml = pynvml
-        count = self._ask("nvmlDeviceGetCount")
+        self._nvml = nvml = Nvml(pynvml)
+        count = nvml.ask("nvmlDeviceGetCount")
         if count is None:
-            code = self._last_code
             self.close()
-            raise hardware_error(code)
-        self._devices = tuple(self._find(index) for index in range(min(count, GPUS_MAX)))
+            raise hardware_error(nvml.last_code)
+        self._devices = tuple(find(nvml, index) for index in range(min(count, GPUS_MAX)))
+
+    def watch(self, session_pid: int | None = None) -> None:
+        """Listen for Xid errors from now on, and mark the processes of this session as the server's own."""
+        nvml = self._opened()
+        if session_pid != self._session:
+            self._session = session_pid
+            self._slow_due_s = {}
+        if not self._xids.listening:
+            buses = {}
+            for device in self._devices:
+                info = nvml.ask("nvmlDeviceGetPciInfo", device.handle) if device.handle is not None else None
+                bus = bus_id(as_text(info.busId) or "") if info is not None else None
+                if bus is not None:
+                    buses[bus] = device.index
+            self._xids.start(nvml.module, {d.index: d.handle for d in self._devices if d.handle is not None}, buses)
 
     def read_all(self) -> tuple[GpuReading, ...]:
         """One reading per GPU; a lost one keeps its name and has no figures.
@@ -113,42 +111,63 @@ class NvmlBackend:
         Raises:
             HardwareError: not open, or no GPU tells anything.
         """
-        self._need_open()
-        readings = tuple(self._read(device) for device in self._devices)
+        nvml, now_s = self._opened(), self._clock()
+        nvml.take_trouble()
+        if self._xids.take_ecc():
+            self._slow_due_s = {}
+        figures = [self._figures(nvml, device, now_s) for device in self._devices]
+        needy = [
+            (device.index, device.handle)
+            for device in self._devices
+            if device.handle is not None and self._rates[device.index].samples_pcie
+        ]
+        if self._read_before:  # whoever reads only once does not wait for samples
+            self._turns.sample(nvml, needy, now_s)
+        self._read_before = True
+        readings = tuple(
+            GpuReading(
+                index=device.index,
+                name=device.name,
+                uuid=device.uuid,
+                **(self._turns.latest(device.index, now_s) | found),
+                **self._xids.last(device.index),
+            )
+            for device, found in zip(self._devices, figures, strict=True)
+        )
         if readings and all(nothing_known(reading) for reading in readings):
-            raise hardware_error(self._last_code)
+            raise hardware_error(nvml.take_trouble())
         return readings
+
+    def take_xids(self) -> tuple[XidSeen, ...]:
+        """Xid errors since the last call."""
+        return self._xids.take()
 
     def driver_version(self) -> str | None:
         """For example `580.159.04`."""
-        self._need_open()
-        return as_text(self._ask("nvmlSystemGetDriverVersion"))
+        return as_text(self._opened().ask("nvmlSystemGetDriverVersion"))
 
     def compute_capabilities(self) -> tuple[tuple[int, int] | None, ...]:
         """Major and minor of each GPU."""
-        self._need_open()
-        found = (self._ask("nvmlDeviceGetCudaComputeCapability", device.handle) for device in self._devices)
+        nvml = self._opened()
+        found = (nvml.ask("nvmlDeviceGetCudaComputeCapability", device.handle) for device in self._devices)
         return tuple(None if pair is None else (int(pair[0]), int(pair[1])) for pair in found)
 
     def cuda_driver_version(self) -> tuple[int, int] | None:
         """Major and minor of the newest CUDA that the driver supports."""
-        self._need_open()
-        number = self._ask("nvmlSystemGetCudaDriverVersion_v2")
+        number = self._opened().ask("nvmlSystemGetCudaDriverVersion_v2")
         # nvml.h: NVML_CUDA_DRIVER_VERSION_MAJOR is number / 1000, _MINOR is number % 1000 / 10.
         return None if number is None else (int(number) // 1000, int(number) % 1000 // 10)
 
     def mig_modes(self) -> tuple[bool | None, ...]:
         """Whether each GPU is cut into instances; one that has no such mode is not."""
-        self._need_open()
-        return tuple(self._mig(device) for device in self._devices)
+        nvml = self._opened()
+        return tuple(mig_mode(nvml, device.handle) for device in self._devices)
 
     def holders(self) -> tuple[tuple[int, int, int | None], ...]:
         """GPU index, process id and bytes of each process that computes on a GPU."""
-        self._need_open()
+        nvml = self._opened()
         return tuple(
-            (device.index, int(each.pid), None if each.usedGpuMemory is None else int(each.usedGpuMemory))
-            for device in self._devices
-            for each in self._ask("nvmlDeviceGetComputeRunningProcesses", device.handle) or ()
+            (device.index, pid, held) for device in self._devices for pid, held in computing(nvml, device.handle) or ()
         )
 
     def memory_used_by_pid(self) -> Mapping[int, int]:
@@ -160,88 +179,57 @@ class NvmlBackend:
         return used
 
     def close(self) -> None:
-        """Let go of NVML."""
+        """Let go of NVML. Xid errors that were seen are kept."""
+        self._xids.stop()
         if self._nvml is not None:
-            self._ask("nvmlShutdown")
+            self._nvml.ask("nvmlShutdown")
         self._nvml = None
         self._devices = ()
+        self._forget()
 
-    def _need_open(self) -> None:
+    def _opened(self) -> Nvml:
         if self._nvml is None:
             raise not_open(self.name)
+        return self._nvml
 
-    def _find(self, index: int) -> Device:
-        handle = self._ask("nvmlDeviceGetHandleByIndex", index)
-        if handle is None:
-            return Device(index=index)
-        name, uuid = (as_text(self._ask(call, handle)) for call in ("nvmlDeviceGetName", "nvmlDeviceGetUUID"))
-        return Device(index=index, handle=handle, name=name, uuid=uuid)
-
-    def _read(self, device: Device) -> GpuReading:
-        handle = device.handle
-        if handle is None:
-            return GpuReading(index=device.index)
-        rates = self._ask("nvmlDeviceGetUtilizationRates", handle)
-        # Version 2 leaves out what the driver reserves, as nvidia-smi does; old drivers have version 1 alone.
-        memory = self._ask("nvmlDeviceGetMemoryInfo", handle, getattr(self._nvml, "nvmlMemory_v2", None))
-        if memory is None:
-            memory = self._ask("nvmlDeviceGetMemoryInfo", handle)
-        temperature = self._ask("nvmlDeviceGetTemperature", handle, getattr(self._nvml, "NVML_TEMPERATURE_GPU", 0))
-        return GpuReading(
-            index=device.index,
-            name=device.name,
-            uuid=device.uuid,
-            util_percent=None if rates is None else float(rates.gpu),
-            memory_used_bytes=None if memory is None else int(memory.used),
-            memory_total_bytes=None if memory is None else int(memory.total),
-            power_w=watts(self._ask("nvmlDeviceGetPowerUsage", handle)),
-            power_limit_w=watts(self._ask("nvmlDeviceGetEnforcedPowerLimit", handle)),
-            temperature_c=None if temperature is None else float(temperature),
-        )
-
-    def _mig(self, device: Device) -> bool | None:
-        self._last_code = UNKNOWN_CODE
-        modes = self._ask("nvmlDeviceGetMigMode", device.handle)
-        if modes is None:
-            return False if self._last_code == NOT_SUPPORTED else None
-        return bool(modes[0])
-
-    def _ask(self, function: str, *args: Any) -> Any:
-        """What an NVML function answers; `None` if it fails or this library does not have it."""
-        call = getattr(self._nvml, function, None)
-        if call is None:
-            return None
-        try:
-            return call(*args)
-        except self._nvml.NVMLError as error:
-            self._last_code = error_code(error)
-            return None
+    def _figures(self, nvml: Nvml, device: Device, now_s: float) -> dict[str, Any]:
+        """All that this GPU tells now, and what it told of the things that are asked seldom."""
+        if device.handle is None:
+            return {}
+        rates = self._rates.setdefault(device.index, Rates())
+        found, counters = read_fast(nvml, device.index, device.handle, now_s)
+        found |= rates.read(counters, now_s)
+        due_s = self._slow_due_s.get(device.index)
+        if due_s is None or now_s >= due_s:
+            slow = read_slow(nvml, device.index, device.handle, now_s)
+            holders = computing(nvml, device.handle)
+            if holders is not None:
+                slow["processes"] = describe(holders, self._session)
+            self._slow[device.index] = slow
+            # After the first time each GPU keeps a place of its own in the period.
+            spread = SLOW_S * device.index / len(self._devices) if due_s is None else 0.0
+            self._slow_due_s[device.index] = now_s + SLOW_S + spread
+        return self._slow[device.index] | found
 
 
-def hardware_error(code: int, detail: str = "") -> HardwareError:
-    """What an NVML error code means for the operator."""
-    known = ERRORS.get(code)
-    if known is not None:
-        return HardwareError(*known)
-    return HardwareError("NVML does not answer", detail or f"NVML error {code}", "Run nvidia-smi to see what it says.")
+def find(nvml: Nvml, index: int) -> Device:
+    """What does not change about the GPU of this index."""
+    handle = nvml.ask("nvmlDeviceGetHandleByIndex", index)
+    if handle is None:
+        return Device(index=index)
+    name, uuid = (as_text(nvml.ask(call, handle)) for call in ("nvmlDeviceGetName", "nvmlDeviceGetUUID"))
+    return Device(index=index, handle=handle, name=name, uuid=uuid)
 
 
-def error_code(error: Exception) -> int:
-    """NVML's code inside an exception of pynvml."""
-    return int(getattr(error, "value", UNKNOWN_CODE))
+def computing(nvml: Nvml, handle: Any) -> list[tuple[int, int | None]] | None:
+    """Process id and bytes of each process that computes on a GPU; `None` if the driver does not tell."""
+    found = nvml.ask("nvmlDeviceGetComputeRunningProcesses", handle)
+    if found is None:
+        return None
+    return [(int(each.pid), None if each.usedGpuMemory is None else int(each.usedGpuMemory)) for each in found]
 
 
 def nothing_known(reading: GpuReading) -> bool:
     """Whether a GPU told no figure at all."""
     figures = (reading.util_percent, reading.memory_used_bytes, reading.power_w, reading.temperature_c)
     return all(figure is None for figure in figures)
-
-
-def watts(milliwatts: int | None) -> float | None:
-    """NVML's milliwatts as watts."""
-    return None if milliwatts is None else milliwatts / MILLIWATTS
-
-
-def as_text(value: str | bytes | None) -> str | None:
-    """Text that older versions of pynvml give as bytes."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 from console.core.errors import HardwareError
 from console.core.preflight import Gpu, GpuFacts, GpuHolder
 from console.io.gpu.base import GpuBackend
+from console.io.gpu.processes import FIRST_PID_NAMESPACE, uses_gpu
 
 __all__ = ["read_gpus"]
 
 CERTAIN = frozenset({"No NVIDIA driver found", "NVIDIA driver not loaded"})
 """Errors after which it is certain that CUDA finds no GPU; any other leaves that open."""
 NAME_BYTES_MAX = 4096
-FIRST_PID_NAMESPACE = "pid:[4026531836]"
-"""The kernel's own number for the machine's namespace (`PROC_PID_INIT_INO`); a container's is another."""
 
 
 def read_gpus(backend: GpuBackend) -> GpuFacts:
@@ -70,17 +68,9 @@ def _name_of(pid: int) -> str:
     counts only if the process has a GPU's device open.
     """
     try:
-        if str(Path("/proc/self/ns/pid").readlink()) != FIRST_PID_NAMESPACE and not _uses_gpu(pid):
+        if str(Path("/proc/self/ns/pid").readlink()) != FIRST_PID_NAMESPACE and not uses_gpu(pid):
             return ""
         with Path(f"/proc/{pid}/cmdline").open("rb") as file:
             return file.read(NAME_BYTES_MAX).replace(b"\0", b" ").decode("utf-8", "replace").strip()
     except OSError:
         return ""
-
-
-def _uses_gpu(pid: int) -> bool:
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            if str(link.readlink()).startswith("/dev/nvidia"):
-                return True
-    return False

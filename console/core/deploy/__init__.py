@@ -1,0 +1,1 @@
+"""What runs a profile elsewhere: systemd units, a Compose file, Kubernetes manifests. Text and data, nothing is run."""
