@@ -24,7 +24,7 @@ def cost(arguments: argparse.Namespace, output: Output) -> int:
     price = _price(profile, arguments)
     report = cost_report(price, _throughput(stored.name, arguments.throughput), arguments.api_price)
     hardware = profile.hardware
-    machine = f"{hardware.count} × {hardware.gpu}" if hardware.count else "CPU"
+    machine = hardware.text
     output.data(f"{stored.name} – {machine}")
     for line in lines(report):
         output.data(f"  {line}")

@@ -28,6 +28,14 @@ LAST: Final = "last"
 
 def diagnose(arguments: argparse.Namespace, output: Output) -> int:
     """Print cause, remedy and line of a failure. Exit code 0 whatever the log holds, if it could be read."""
+    if arguments.failure_reference:
+        from console.core.troubleshooting import failures_page
+
+        output.piece(failures_page())
+        output.document({"markdown": failures_page()})
+        return ExitCode.OK
+    if arguments.log is None:
+        raise UsageError("diagnose needs a log", "", "Name a file, a run, `last`, or - for standard input.")
     path, told, profile = _source(arguments.log)
     lines = 0
     found = told

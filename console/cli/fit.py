@@ -52,7 +52,7 @@ def fit_profile(arguments: argparse.Namespace, output: Output) -> int:
         summary, basis=(*summary.basis, *([f"unknown: {why}"] if why else [])), measured=measured
     )
     rows = trade_table(profile, memory, host, architecture=architecture)
-    hardware = f"{profile.hardware.count} × {profile.hardware.gpu}" if profile.hardware.count else "CPU"
+    hardware = profile.hardware.text
     output.data(f"{arguments.name} on {hardware}")
     for line in _lines(summary, hardware):
         output.data(line)
@@ -111,7 +111,13 @@ def spread(profile: Profile, gpu: str | None, count: int | None) -> Profile:
         known = next((name for name in GPU_MEMORY_GIB if same_gpu(name, gpu)), None)
         if known is None:
             raise UsageError(f"No such GPU: {gpu}", "", "Known: " + ", ".join(GPU_MEMORY_GIB))
-        hardware = HardwareSection(gpu=known, count=hardware.count or 1)
+        hardware = HardwareSection(gpu=known, count=hardware.count or 1, nodes=hardware.nodes)
+    if count is not None and hardware.nodes > 1:
+        raise UsageError(
+            "--count is for profiles of one machine",
+            f"this one spans {hardware.nodes}",
+            "Change its layout: --set hardware.count=… --set serve.tensor_parallel_size=…",
+        )
     if count is not None and count != hardware.count:
         tp, dp, pp = serve.tensor_parallel_size or 1, serve.data_parallel_size or 1, serve.pipeline_parallel_size or 1
         fixed = pp if tp == 1 and dp > 1 else dp * pp

@@ -8,6 +8,8 @@ import msgspec
 
 from console.cli.output import Output
 from console.core.errors import ExitCode
+from console.core.money import money_of
+from console.core.money_words import amount_text
 from console.core.units import bytes_text
 from console.io import runs
 from console.io.config import read_configuration
@@ -17,13 +19,17 @@ __all__ = ["list_all", "prune"]
 
 
 def list_all(_arguments: argparse.Namespace, output: Output) -> int:
-    """All runs, newest first, with state and disk space."""
+    """All runs, newest first, with state, cost and disk space."""
     rows = []
     for run, info in runs.list_runs():
         state = info.state if not runs.is_live(info) else f"{info.state}, alive"
         size = disk_bytes(run.path)
-        output.data(f"{info.id:<48} {state:<16} {bytes_text(size):>10}")
-        rows.append({"id": info.id, "state": info.state, "live": runs.is_live(info), "size_bytes": size})
+        tally = run.read_money()
+        usd = money_of(tally, info.usd_per_hour).total_usd if tally else None
+        output.data(f"{info.id:<48} {state:<16} {bytes_text(size):>10} {amount_text(usd):>10}")
+        rows.append(
+            {"id": info.id, "state": info.state, "live": runs.is_live(info), "size_bytes": size, "total_usd": usd}
+        )
     for path, why in runs.damaged_runs():
         output.data(f"{path.name:<48} {'damaged':<16} {bytes_text(disk_bytes(path)):>10}  {why}")
         rows.append({"id": path.name, "state": "damaged", "live": None, "size_bytes": disk_bytes(path)})

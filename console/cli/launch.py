@@ -5,27 +5,34 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
 from console.cli import tasks
 from console.cli.output import Output, Steps, is_terminal
-from console.client.api import Backend, LaunchPlan, check_offer
+from console.client.api import Backend, LaunchPlan, check_here, check_offer
 from console.core.errors import BlockedError, ConsoleError, EngineError, ExitCode, UsageError
+from console.core.nodes import ADDRESS_UNKNOWN
 from console.core.text import redact
+from console.web import BROWSER_DRIVER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from console.client.backend import LocalBackend
+    from console.core.preferences import Preferences
     from console.core.preflight import Check
+    from console.core.profile import Profile
     from console.io.notify import Notifier
 
-__all__ = ["install_missing", "overrides_from", "run"]
+__all__ = ["check_views", "install_missing", "overrides_from", "run"]
 
-NEED_A_PROFILE = ("dry_run", "detach", "set", "force", "yes", "drain_timeout", "ready_timeout", "json")
-ONLY_FOR_THE_UI = ("attach", "ascii", "no_mouse")
+NEED_A_PROFILE = ("dry_run", "node_rank", "detach", "set", "force", "yes", "drain_timeout", "ready_timeout", "json")
+ONLY_FOR_THE_UI = ("attach", "ascii", "no_mouse", "theme", "readonly", "replay", "demo")
+ONE_VIEW = ("attach", "replay", "demo")
+"""What the UI opens on: one of them at most."""
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -36,7 +43,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             if given[name] not in (None, False, []):
                 option = _option(name)
                 raise UsageError(f"{option} needs --profile", "", f"dsv4-console --profile NAME {option} …")
-        return _open_ui(arguments)
+        check_views(given)
+        return _play(arguments, output) if arguments.replay or arguments.demo else _open_ui(arguments)
     for name in ONLY_FOR_THE_UI:
         if given[name]:
             raise UsageError(
@@ -47,6 +55,17 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         if given[name] is not None:
             overrides[f"supervise.{name}_s"] = given[name]
     return _headless(arguments, overrides, output)
+
+
+def check_views(given: Mapping[str, Any]) -> None:
+    """Whether the UI is to open on one thing.
+
+    Raises:
+        UsageError: on several.
+    """
+    views = [_option(name) for name in ONE_VIEW if given[name]]
+    if len(views) > 1:
+        raise UsageError(f"{' and '.join(views)} exclude one another", "", "Leave all but one out.")
 
 
 def _option(name: str) -> str:
@@ -68,13 +87,38 @@ def overrides_from(pairs: list[str]) -> dict[str, Any]:
     return overrides
 
 
+def _need_a_terminal(instead: str) -> None:
+    in_browser = os.environ.get("TEXTUAL_DRIVER") == BROWSER_DRIVER
+    if not in_browser and not is_terminal(sys.stdin, sys.stdout):
+        raise UsageError("The terminal UI needs a terminal", "stdin or stdout is not a TTY", instead)
+
+
+def _play(arguments: argparse.Namespace, output: Output) -> int:
+    """Replay a recording. Nothing is written, and nothing of this machine is asked."""
+    from console.client import recordings
+    from console.client.replay import ReplaySession
+    from console.client.replay_backend import ReplayBackend
+
+    found = recordings.demo() if arguments.demo else (recordings.find(arguments.replay),)
+    session = ReplaySession(found, label="DEMO" if arguments.demo else "REPLAY")
+    _need_a_terminal("Open it in a terminal; `dsv4-console logs RUN` prints a run's log anywhere.")
+    from console.tui.run import run_tui
+
+    code = run_tui(
+        ReplayBackend(session),
+        attach_run=session.run.id,
+        ascii_glyphs=arguments.ascii,
+        mouse=not arguments.no_mouse,
+        replay=True,
+        preferences=_preferences(arguments),
+    )
+    for sentence in session.missing:
+        output.say(f"note: {sentence}")
+    return code
+
+
 def _open_ui(arguments: argparse.Namespace) -> int:
-    if not is_terminal(sys.stdin, sys.stdout):
-        raise UsageError(
-            "The terminal UI needs a terminal",
-            "stdin or stdout is not a TTY",
-            "Use --profile NAME for a launch without UI, or `dsv4-console status`.",
-        )
+    _need_a_terminal("Use --profile NAME for a launch without UI, or `dsv4-console status`.")
     attach = None
     if arguments.attach is not None:
         from console.io import runs
@@ -88,7 +132,18 @@ def _open_ui(arguments: argparse.Namespace) -> int:
         attach_run=attach,
         ascii_glyphs=arguments.ascii,
         mouse=not arguments.no_mouse,
+        preferences=_preferences(arguments),
     )
+
+
+def _preferences(arguments: argparse.Namespace) -> Preferences:
+    """Of `config.toml`, with what the command line says before it."""
+    from dataclasses import replace
+
+    from console.io.config import read_preferences
+
+    found = read_preferences()
+    return replace(found, theme=arguments.theme or found.theme, readonly=arguments.readonly or found.readonly)
 
 
 def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: Output) -> int:
@@ -97,11 +152,14 @@ def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: 
 
     notifier = Notifier.from_environment()
     backend = LocalBackend(arguments.engine, allow_public=arguments.allow_public_without_key)
-    plan = tasks.run(backend.plan(arguments.profile, overrides))
+    plan = tasks.run(backend.plan(arguments.profile, overrides, arguments.node_rank or 0))
     for warning in plan.warnings:
         output.say(f"note: {warning}")
+    if arguments.node_rank is not None:
+        _check_rank(plan.profile, arguments)
     if arguments.dry_run:
         return _dry_run(plan, output)
+    check_here(plan.profile)
     check_offer(plan)
     for sentence in tasks.run(backend.recover()):
         output.say(f"note: {sentence}")
@@ -114,6 +172,19 @@ def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: 
     if offered(backend, plan, output, yes=arguments.yes):
         run_download(backend, plan, output)
     return tasks.run(_launch(backend, plan, arguments, output, notifier))
+
+
+def _check_rank(profile: Profile, arguments: argparse.Namespace) -> None:
+    """Raises UsageError where `--node-rank` names no machine of the profile, or something is to be started."""
+    nodes = profile.hardware.nodes
+    if not arguments.dry_run:
+        raise UsageError("--node-rank is for --dry-run", "a launch starts the whole server", "Add --dry-run.")
+    if arguments.node_rank >= nodes:
+        raise UsageError(
+            f"There is no machine {arguments.node_rank}",
+            f"{arguments.profile} has {nodes}: 0 to {nodes - 1}" if nodes > 1 else f"{arguments.profile} is for one",
+            "See hardware.nodes in the profile.",
+        )
 
 
 def _check(
@@ -199,6 +270,8 @@ def _again(arguments: argparse.Namespace) -> str:
 
 def _dry_run(plan: LaunchPlan, output: Output) -> int:
     output.data(plan.command_line)
+    if ADDRESS_UNKNOWN in plan.argv:
+        output.say(f"note: {ADDRESS_UNKNOWN} is not known yet; to name it: --set network.address=10.0.0.1")
     output.document(
         {
             "profile": plan.profile_name,

@@ -6,7 +6,9 @@ import argparse
 from typing import Any, NoReturn
 
 from console import __version__
+from console.cli import bench_grammar, export_grammar, web_grammar
 from console.core.errors import UsageError
+from console.core.preferences import THEMES
 
 __all__ = ["parse"]
 
@@ -60,6 +62,7 @@ _LAUNCH_ONLY = {
     "--set": "overrides",
     "--engine": "engine",
     "--dry-run": "dry_run",
+    "--node-rank": "node_rank",
     "--detach": "detach",
     "--force": "force_launch",
     "--allow-public-without-key": "allow_public_without_key",
@@ -68,8 +71,12 @@ _LAUNCH_ONLY = {
     "--ready-timeout": "ready_timeout",
     "--status-interval": "status_interval",
     "--attach": "attach",
+    "--replay": "replay",
+    "--demo": "demo",
     "--ascii": "ascii",
     "--no-mouse": "no_mouse",
+    "--theme": "theme",
+    "--readonly": "readonly",
 }
 """Options of the program itself; `--json` may stand anywhere."""
 
@@ -96,7 +103,7 @@ def build() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
-    _launch_options(parser)
+    screen = _launch_options(parser)
     parser.set_defaults(function=LAUNCH)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     _profiles(commands, common)
@@ -105,13 +112,20 @@ def build() -> argparse.ArgumentParser:
     _download(commands, common)
     _doctor(commands, common)
     _runs(commands, common)
+    export_grammar.add(commands, common)
+    bench_grammar.add(commands, common)
+    _tuning(commands, common)
     _housekeeping(commands, common)
     _diagnose(commands, common)
+    _hints(commands, common)
+    _keys(commands, common)
     _service(commands, common)
+    web_grammar.add(commands, common, screen)
     return parser
 
 
-def _launch_options(parser: argparse.ArgumentParser) -> None:
+def _launch_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The options of the program itself; gives those of the terminal UI."""
     launch = parser.add_argument_group("launching")
     launch.add_argument("--profile", metavar="NAME", help="launch this profile without the UI (a name or a .toml file)")
     launch.add_argument(
@@ -124,6 +138,12 @@ def _launch_options(parser: argparse.ArgumentParser) -> None:
     )
     launch.add_argument("--engine", metavar="ENGINE", help="installed engine, or path of a vllm command")
     launch.add_argument("--dry-run", action="store_true", help="print the exact command and environment; run nothing")
+    launch.add_argument(
+        "--node-rank",
+        metavar="N",
+        type=_rank,
+        help="with --dry-run: the command of machine N, where there are several",
+    )
     launch.add_argument("--detach", action="store_true", help="return once it is ready; the server goes on")
     launch.add_argument("--force", action="store_true", dest="force_launch", help="launch although preflight blocks it")
     launch.add_argument(
@@ -144,8 +164,13 @@ def _launch_options(parser: argparse.ArgumentParser) -> None:
     launch.add_argument("--json", action="store_true", help="print JSON lines on stdout and nothing else there")
     screen = parser.add_argument_group("terminal UI")
     screen.add_argument("--attach", metavar="RUN", help="open the UI on this run")
+    screen.add_argument("--replay", metavar="RUN", help="play a recorded run: its name, directory, report, or `last`")
+    screen.add_argument("--demo", action="store_true", help="play a recording of a real server on an H100")
     screen.add_argument("--ascii", action="store_true", help="plain ASCII glyphs")
     screen.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
+    screen.add_argument("--theme", metavar="NAME", choices=THEMES, help=f"colours: {', '.join(THEMES)}")
+    screen.add_argument("--readonly", action="store_true", help="only look: nothing can be started, stopped or changed")
+    return screen
 
 
 def _profiles(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
@@ -244,6 +269,10 @@ def _doctor(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> N
 def _runs(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
     verb = commands.add_parser("status", parents=[common], help="what runs, and how it does")
     verb.add_argument("run_name", metavar="RUN", nargs="?", help="run or profile; default: what is running")
+    verb.add_argument("--once", action="store_true", help="as without it, for those used to it: look once and end")
+    verb.add_argument(
+        "--reference", action="store_true", dest="status_reference", help="every field of --json, in Markdown"
+    )
     verb.set_defaults(function="runs.status")
     verb = commands.add_parser("logs", parents=[common], help="the server's log")
     verb.add_argument("run_name", metavar="RUN", nargs="?")
@@ -262,6 +291,7 @@ def _runs(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> Non
     verb.add_argument("run_name", metavar="RUN", nargs="?", help="run or profile; default: the newest")
     verb.add_argument("-o", "--output", metavar="FILE", dest="report_file", help="default: dsv4-report-RUN.tar.gz here")
     verb.set_defaults(function="report.report")
+    _telemetry(commands, common)
     verb = commands.add_parser(
         "restart", parents=[common], help="stop the server and start it again; or start a crashed one without waiting"
     )
@@ -270,6 +300,11 @@ def _runs(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> Non
         "--drain-timeout", metavar="S", type=_seconds, dest="stop_drain_s", help="let requests finish for so long"
     )
     verb.set_defaults(function="runs.restart")
+    verb = commands.add_parser(
+        "keep", parents=[common], help="postpone the idle deadline: do not stop the server although nobody asks it"
+    )
+    verb.add_argument("run_name", metavar="RUN", nargs="?")
+    verb.set_defaults(function="runs.keep")
     verb = commands.add_parser("chat", parents=[common], help="ask the served model")
     verb.add_argument("prompt", metavar="PROMPT", nargs="?", help="default: read it from stdin, or converse on a TTY")
     verb.add_argument("--run", metavar="RUN", dest="run_name")
@@ -277,6 +312,61 @@ def _runs(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> Non
     verb.add_argument("--max-tokens", metavar="N", type=_count)
     verb.add_argument("--temperature", metavar="T", type=_temperature)
     verb.set_defaults(function="chat.chat")
+
+
+def _tuning(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    verb = commands.add_parser(
+        "apply", parents=[common], help="try a change on the running server, measure it, keep it or take it back"
+    )
+    verb.add_argument("words", metavar="HINT_ID [RUN]", nargs="*", help="a hint that fires; with --set only the run")
+    verb.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="apply_overrides")
+    verb.add_argument("--yes", action="store_true", dest="sure", help="begin without asking")
+    verb.add_argument("--auto", action="store_true", help="never ask: keep what won, take back the rest")
+    _workload(verb)
+    verb.set_defaults(function="tuning.apply")
+    verb = commands.add_parser(
+        "tune", parents=[common], help="search for better settings of a profile, unattended and within bounds"
+    )
+    verb.add_argument("name", metavar="PROFILE", help="launched if it does not run, and then stopped at the end")
+    verb.add_argument("--minutes", metavar="N", type=_minutes, default=60.0, help="begin no trial that ends later (60)")
+    verb.add_argument("--dollars", metavar="USD", type=_dollars, help="the same by the price per hour")
+    verb.add_argument("--parameters", metavar="A,B", help="settings to change; default: all of the table that apply")
+    verb.add_argument("--save", action="store_true", help="keep the winner and write it to your profile")
+    _workload(verb)
+    verb.set_defaults(function="tuning.tune")
+
+
+def _workload(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--shape", choices=("chat", "code", "long", "random"), default="chat", help="of the load (chat)")
+    verb.add_argument(
+        "--concurrency", metavar="N", type=_count, help="requests at a time; default: what is in flight, else 32"
+    )
+    verb.add_argument("--requests", metavar="N", type=_count, help="of one repeat; default: four times as many")
+    verb.add_argument("--repeats", metavar="N", type=_repeats, default=3, help="of each measurement (3)")
+
+
+def _repeats(text: str) -> int:
+    return int(_number(text, int, 3, 20, "a whole number from 3 to 20"))
+
+
+def _minutes(text: str) -> float:
+    return _number(text, float, 1, 10_080, "minutes from 1 to 10080")
+
+
+def _telemetry(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    verb = commands.add_parser(
+        "watch", parents=[common], help="one line, or one JSON document, per second until the run is over"
+    )
+    verb.add_argument("run_name", metavar="RUN", nargs="?", help="run or profile; default: what is running")
+    verb.add_argument(
+        "--period",
+        metavar="S",
+        type=_seconds,
+        dest="watch_period_s",
+        default=0.0,
+        help="at most one in so many seconds",
+    )
+    verb.set_defaults(function="watch.watch")
 
 
 def _housekeeping(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
@@ -294,7 +384,12 @@ def _diagnose(commands: argparse._SubParsersAction[_Parser], common: _Parser) ->
     verb = commands.add_parser(
         "diagnose", parents=[common], help="why a server failed: cause, remedy and line of a log"
     )
-    verb.add_argument("log", metavar="LOG", help="a log file of any vLLM server, - for stdin, a run, or `last`")
+    verb.add_argument(
+        "log", metavar="LOG", nargs="?", help="a log file of any vLLM server, - for stdin, a run, or `last`"
+    )
+    verb.add_argument(
+        "--reference", action="store_true", dest="failure_reference", help="every known failure, in Markdown"
+    )
     verb.add_argument(
         "--exit-code",
         metavar="N",
@@ -303,6 +398,26 @@ def _diagnose(commands: argparse._SubParsersAction[_Parser], common: _Parser) ->
         help="what the server ended with, if known",
     )
     verb.set_defaults(function="diagnose.diagnose")
+
+
+def _hints(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    group = commands.add_parser("hints", help="the rules behind the hints: evidence, times, change, gain and risk")
+    verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    verb = verbs.add_parser("list", parents=[common], help="all rules; --json has every field of each")
+    verb.set_defaults(function="hints.list_hints")
+    verb = verbs.add_parser("show", parents=[common], help="everything about one rule")
+    verb.add_argument("rule", metavar="ID", help="as `hints list` names it")
+    verb.set_defaults(function="hints.show")
+    verb = verbs.add_parser("reference", parents=[common], help="all rules as a page of Markdown")
+    verb.set_defaults(function="hints.reference")
+
+
+def _keys(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    group = commands.add_parser("keys", parents=[common], help="the keys of the terminal UI, with your own")
+    group.set_defaults(function="keys.keys")
+    verbs = group.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+    verb = verbs.add_parser("reference", parents=[common], help="all keys as a page of Markdown")
+    verb.set_defaults(function="keys.reference")
 
 
 def _exit_status(text: str) -> int:
@@ -344,6 +459,10 @@ def _dollars(text: str) -> float:
 
 def _rate(text: str) -> float:
     return _number(text, float, 0.000001, 1e9, "tokens per second, more than 0")
+
+
+def _rank(text: str) -> int:
+    return int(_number(text, int, 0, 63, "a machine's number, from 0"))
 
 
 def _count(text: str) -> int:

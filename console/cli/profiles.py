@@ -19,18 +19,12 @@ from console.core.catalogue.advice import advice
 from console.core.catalogue.parsers import parser_note
 from console.core.cost import cost_report
 from console.core.errors import ExitCode, ProfileError
-from console.core.profile import HardwareSection
 from console.io import profiles
 
 __all__ = ["check", "list_profiles", "show"]
 
 WIDTH = 100
 """Of wrapped text."""
-
-
-def hardware_text(hardware: HardwareSection) -> str:
-    """`8 × H100`, or `CPU`."""
-    return f"{hardware.count} × {hardware.gpu}" if hardware.count else "CPU"
 
 
 def list_profiles(_arguments: argparse.Namespace, output: Output) -> int:
@@ -44,7 +38,7 @@ def list_profiles(_arguments: argparse.Namespace, output: Output) -> int:
             (
                 mark,
                 entry.name + ("*" if entry.origin != "shipped" else ""),
-                hardware_text(profile.hardware),
+                profile.hardware.text,
                 profile.model.precision,
                 "measured" if entry.fit.measured else str(profile.profile.evidence),
                 entry.suitability.text,
@@ -91,7 +85,7 @@ def show(arguments: argparse.Namespace, output: Output) -> int:
     for text in (about.description, about.use):
         if text:
             output.data(f"  {text}")
-    output.data(f"  hardware   {hardware_text(profile.hardware)} – {entry.suitability.text}")
+    output.data(f"  hardware   {profile.hardware.text} – {entry.suitability.text}")
     output.data(f"  model      {profile.model.id}  {profile.model.precision}")
     output.data(f"  evidence   {about.evidence}" + "".join(f"\n             {source}" for source in about.sources))
     if about.prefer:

@@ -8,7 +8,6 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
@@ -16,8 +15,23 @@ from console.cli import tasks
 from console.cli.output import Output
 from console.client.session import connect
 from console.core.errors import ExitCode, NotRunningError, ServerFailedError, UsageError
-from console.core.models import LIVE_STATES, HintState, LogPage, RunInfo, ServerState, Snapshot
+from console.core.gpuhealth import gpu_troubles
+from console.core.models import (
+    LIVE_STATES,
+    EngineReading,
+    HintState,
+    Level,
+    LogPage,
+    Money,
+    RunInfo,
+    ServerState,
+    Snapshot,
+)
+from console.core.money import money_of
+from console.core.money_words import money_lines, summary_text
+from console.core.statusdoc import StatusDocument
 from console.core.text import Redactor
+from console.core.tune_report import change_words
 from console.core.units import elapsed_text, latency_text, percent_text, rate_text, ratio_text
 from console.headless.failure import set_options
 from console.io import runs
@@ -26,7 +40,7 @@ from console.io.runs import RunDir
 from console.io.secrets import known_secrets
 from console.protocol import Pushed
 
-__all__ = ["logs", "restart", "status", "stop"]
+__all__ = ["document", "keep", "logs", "offline_state", "restart", "status", "stop"]
 
 FOLLOW_PERIOD_S = 0.2
 LINE_BYTES_GUESS = 64 * 1024
@@ -40,26 +54,34 @@ UNSUPERVISED = "unsupervised"
 
 def status(arguments: argparse.Namespace, output: Output) -> int:
     """What runs: state, figures and hints, or how the last run ended. Exit code 5 if nothing is running."""
+    if arguments.status_reference:
+        from console.cli.statusreference import status_page
+
+        output.piece(status_page())
+        output.document({"markdown": status_page()})
+        return ExitCode.OK
     _recover(output)
     run, info = runs.find_run(arguments.run_name)
     others = [other for other in _live() if other.id != info.id] if arguments.run_name is None else []
     snapshot = tasks.run(_one_snapshot(run)) if runs.is_supervised(info) else None
     if snapshot is not None and not snapshot.status.over:
         output.data(_headline(info, snapshot))
-        for line in _figures(snapshot):
+        for line in _figures(snapshot, info):
             output.data(f"  {line}")
+        if info.trial:
+            output.data(f"  trying {change_words(info.trial)}; not kept yet")
         for hint in snapshot.hints:
             if hint.state is HintState.FIRING:
                 output.data(f"  ▲ {hint.title}: {' '.join(hint.evidence)}")
                 if hint.change:
                     output.data(f"    {set_options(hint.change)}")
-        document = _document(run, info, str(snapshot.status.state), snapshot)
+        found = document(run, info, str(snapshot.status.state), snapshot)
         code = ExitCode.OK
     else:
-        document, code = _offline(run, run.read_info(), output)
+        found, code = _offline(run, run.read_info(), output)
     for other in others:
         output.data(f"  also: {other.id}  {other.state}  {other.url}")
-    output.document({**document, "others": [other.id for other in others]})
+    output.document(msgspec.structs.replace(found, others=tuple(other.id for other in others)))
     return code
 
 
@@ -86,23 +108,37 @@ async def _one_snapshot(run: RunDir) -> Snapshot:
     raise NotRunningError("The supervisor does not answer", f"{run.id}: {reason}", "Try it again.")
 
 
-def _offline(run: RunDir, info: RunInfo, output: Output) -> tuple[dict[str, Any], ExitCode]:
+def _offline(run: RunDir, info: RunInfo, output: Output) -> tuple[StatusDocument, ExitCode]:
     """What the files of a run without a supervisor tell."""
     if runs.is_serving(info):
         output.data(f"● {info.id}: the server runs (pid {info.server_pid}) but its supervisor is gone")
         output.data(f"  {info.url}")
         output.say(f"It could not be given a new one; see {run.supervisor_log_path}, then: dsv4-console stop {info.id}")
-        return _document(run, info, UNSUPERVISED, None), ExitCode.OK
-    if info.state in LIVE_STATES:
+        return document(run, info, UNSUPERVISED, None), ExitCode.OK
+    state = offline_state(info)
+    if state == LOST:
         output.data(f"○ {info.id}: was {info.state} when server and supervisor ended without a word (a reboot?)")
-        state = LOST
     else:
         output.data(f"○ {info.id}: {info.state}" + (f" – {info.reason}" if info.reason else ""))
-        state = info.state
     if info.diagnosis is not None:
         output.data(f"  {info.diagnosis.title}. {info.diagnosis.remedy}".rstrip())
+    if (money := _spent(run, info)) is not None:
+        output.data(f"  {summary_text(money)}")
     output.data(f"  log {run.log_path}")
-    return _document(run, info, state, None), ExitCode.NOT_RUNNING
+    return document(run, info, state, None), ExitCode.NOT_RUNNING
+
+
+def offline_state(info: RunInfo) -> str:
+    """The state of a run that has no supervisor, by its record and its processes."""
+    if runs.is_serving(info):
+        return UNSUPERVISED
+    return LOST if info.state in LIVE_STATES else info.state
+
+
+def _spent(run: RunDir, info: RunInfo) -> Money | None:
+    """What a run without a supervisor has cost, as far as it was counted."""
+    tally = run.read_money()
+    return None if tally is None else money_of(tally, info.usd_per_hour)
 
 
 def _live() -> list[RunInfo]:
@@ -111,15 +147,17 @@ def _live() -> list[RunInfo]:
     return [info for info in found if runs.is_serving(info) or info.state in LIVE_STATES]
 
 
-def _document(run: RunDir, info: RunInfo, state: str, snapshot: Snapshot | None) -> dict[str, Any]:
-    return {
-        "state": state,
-        "run": msgspec.to_builtins(info),
-        "supervised": runs.is_supervised(info),
-        "serving": runs.is_serving(info),
-        "log": str(run.log_path),
-        "snapshot": msgspec.to_builtins(snapshot) if snapshot else None,
-    }
+def document(run: RunDir, info: RunInfo, state: str, snapshot: Snapshot | None) -> StatusDocument:
+    """One run as `--json` prints it."""
+    return StatusDocument(
+        state=state,
+        run=info,
+        supervised=runs.is_supervised(info),
+        serving=runs.is_serving(info),
+        log=str(run.log_path),
+        money=snapshot.money if snapshot else _spent(run, info),
+        snapshot=snapshot,
+    )
 
 
 def _headline(info: RunInfo, snapshot: Snapshot) -> str:
@@ -137,8 +175,8 @@ def _headline(info: RunInfo, snapshot: Snapshot) -> str:
     return "  ".join(parts)
 
 
-def _figures(snapshot: Snapshot) -> list[str]:
-    lines = []
+def _figures(snapshot: Snapshot, info: RunInfo) -> list[str]:
+    lines: list[str] = []
     engine = snapshot.engine
     if engine is not None:
         lines.append(
@@ -146,12 +184,42 @@ def _figures(snapshot: Snapshot) -> list[str]:
             f"  output {rate_text(engine.generation_tokens_per_s)}  prompt {rate_text(engine.prompt_tokens_per_s)}"
             + (f"  TTFT p50 {latency_text(engine.ttft.p50_s)}" if engine.ttft else "")
         )
+        lines += _more_figures(engine, info)
     for gpu in snapshot.gpus or ():
-        lines.append(f"GPU {gpu.index}  {percent_text(gpu.util_percent)}  {gpu.name or ''}".rstrip())
+        troubles = gpu_troubles(gpu, snapshot.gpus or ())
+        quiet = [trouble.short for trouble in troubles if trouble.level is Level.INFO]
+        parts = [f"GPU {gpu.index}", percent_text(gpu.util_percent), gpu.name or "", *quiet]
+        lines.append("  ".join(part for part in parts if part))
+        lines += [f"  ▲ GPU {gpu.index}: {each.text}" for each in troubles if each.level is not Level.INFO]
     if snapshot.host is not None:
         lines.append(f"CPU {percent_text(snapshot.host.cpu_percent)}")
+    if snapshot.money is not None:
+        lines += money_lines(snapshot.money)
     lines += [f"{source.name}: {source.error}" for source in snapshot.sources if source.error]
     return lines
+
+
+def _more_figures(engine: EngineReading, info: RunInfo) -> list[str]:
+    """What a request sees, what it was like, and what went wrong; only what is known."""
+    seen = []
+    for name, value, target_s in (("TTFT", engine.ttft, info.ttft_target_s), ("TPOT", engine.tpot, info.tpot_target_s)):
+        if value is not None and value.p95_s is not None:
+            word = "" if target_s is None else " (met" if value.p95_s <= target_s else " (missed"
+            seen.append(
+                f"{name} p95 {latency_text(value.p95_s)}" + (f"{word} {latency_text(target_s)})" if word else "")
+            )
+    if engine.goodput is not None:
+        low, high = ratio_text(engine.goodput.share_min), ratio_text(engine.goodput.share_max)
+        seen.append(f"goodput {low if low == high else f'{low} to {high}'}")
+    if engine.spec_acceptance_rate is not None:
+        seen.append(f"speculation {ratio_text(engine.spec_acceptance_rate)} accepted")
+    went = [f"{name} {count}" for name, count in (engine.finished_by_reason or {}).items() if count]
+    went += [f"HTTP {status} {count}" for status, count in (engine.http_errors_by_status or {}).items() if count]
+    if engine.admission_rejections_total:
+        went.append(f"rejected {engine.admission_rejections_total}")
+    if engine.imbalance is not None:
+        went.append(f"{engine.engines} engines, the busiest with {engine.imbalance:.1f}× the mean")
+    return [text for text in ("  ".join(seen), "  ".join(went)) if text]
 
 
 def logs(arguments: argparse.Namespace, output: Output) -> int:
@@ -236,6 +304,27 @@ def restart(arguments: argparse.Namespace, output: Output) -> int:
     output.data(f"{info.id}: {state}" + (f" – {reason}" if reason else ""))
     output.document({"run": info.id, "state": state, "reason": reason})
     return ExitCode.OK if state == ServerState.READY else ExitCode.SERVER_FAILED
+
+
+def keep(arguments: argparse.Namespace, output: Output) -> int:
+    """Postpone the idle deadlines of a run: its idle time counts from now on."""
+    run, info = _one_live(arguments, "keep", output)
+    money = tasks.run(_keep(run))
+    stop_in_s = money.idle_stop_in_s if money else None
+    after = "" if stop_in_s is None else f"; idle, it is stopped in {elapsed_text(stop_in_s)}"
+    output.data(f"{info.id}: idle time counts from now on{after}")
+    output.document({"run": info.id, "money": msgspec.to_builtins(money) if money else None})
+    return ExitCode.OK
+
+
+async def _keep(run: RunDir) -> Money | None:
+    """Postpone, and return what the supervisor then tells of its ledger."""
+    session = await connect(run)
+    try:
+        await session.postpone()
+    finally:
+        await session.close()
+    return (await _one_snapshot(run)).money
 
 
 async def _restart(run: RunDir, drain_timeout_s: float | None, output: Output) -> tuple[str, str]:

@@ -14,13 +14,14 @@ from pathlib import Path
 from console.cli import tasks
 from console.cli.launch import overrides_from
 from console.cli.output import Output
+from console.client.api import LaunchPlan, check_here
 from console.core.errors import ExitCode, NotRunningError, StateError, UsageError
 from console.core.profile import RestartPolicy
 from console.core.unit import UnitSpec, environment_text, unit_name, unit_text
 from console.io import paths
 from console.io.runs import write_atomic
 
-__all__ = ["install", "show", "uninstall"]
+__all__ = ["install", "show", "system_unit", "uninstall"]
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 SYSTEM_ENVIRONMENTS = Path("/etc/dsv4-console")
@@ -44,18 +45,9 @@ def install(arguments: argparse.Namespace, output: Output) -> int:
 
     plan = tasks.run(LocalBackend().plan(arguments.service_profile, overrides_from(arguments.service_overrides)))
     unit, environment = _places(arguments)
+    check_here(plan.profile)
     try:
-        text = unit_text(
-            UnitSpec(
-                profile=plan.profile_name,
-                argv=_command(arguments),
-                directory=str(Path.home()),
-                supervise=plan.profile.supervise,
-                environment={name: os.environ[name] for name in KEPT_VARIABLES if os.environ.get(name)},
-                environment_file=str(environment),
-                user=_user() if arguments.system else None,
-            )
-        )
+        text = _text(plan, arguments.service_profile, arguments.service_overrides, environment, system=arguments.system)
     except ValueError as error:
         raise UsageError("This cannot stand in a systemd unit", str(error), "Use printable characters.") from error
     if plan.engine_name is None:
@@ -86,6 +78,29 @@ def install(arguments: argparse.Namespace, output: Output) -> int:
         }
     )
     return ExitCode.OK
+
+
+def system_unit(plan: LaunchPlan, profile: str, overrides: list[str]) -> str:
+    """The unit of a profile as a service of the machine, to be put there by other means.
+
+    Raises:
+        ValueError: a value cannot stand in a unit.
+    """
+    return _text(plan, profile, overrides, SYSTEM_ENVIRONMENTS / _environment_name(profile), system=True)
+
+
+def _text(plan: LaunchPlan, profile: str, overrides: list[str], environment: Path, *, system: bool) -> str:
+    return unit_text(
+        UnitSpec(
+            profile=plan.profile_name,
+            argv=_command(profile, overrides),
+            directory=str(Path.home()),
+            supervise=plan.profile.supervise,
+            environment={name: os.environ[name] for name in KEPT_VARIABLES if os.environ.get(name)},
+            environment_file=str(environment),
+            user=_user() if system else None,
+        )
+    )
 
 
 def uninstall(arguments: argparse.Namespace, output: Output) -> int:
@@ -133,11 +148,11 @@ def show(arguments: argparse.Namespace, output: Output) -> int:
     return ExitCode.OK
 
 
-def _command(arguments: argparse.Namespace) -> tuple[str, ...]:
+def _command(profile: str, overrides: list[str]) -> tuple[str, ...]:
     # A path is made absolute, since the service starts elsewhere.
-    given = Path(arguments.service_profile)
-    profile = str(given.absolute()) if given.suffix == ".toml" and given.exists() else arguments.service_profile
-    sets = [part for pair in arguments.service_overrides for part in ("--set", pair)]
+    given = Path(profile)
+    profile = str(given.absolute()) if given.suffix == ".toml" and given.exists() else profile
+    sets = [part for pair in overrides for part in ("--set", pair)]
     return (
         sys.executable, "-P", "-m", "console", "--profile", profile, *sets,
         "--status-interval", str(STATUS_INTERVAL_S),
@@ -155,10 +170,14 @@ def _user_units() -> Path:
 
 def _places(arguments: argparse.Namespace) -> tuple[Path, Path]:
     """Unit and environment file."""
-    name = unit_name(Path(arguments.service_profile).stem)
+    name, environment = unit_name(Path(arguments.service_profile).stem), _environment_name(arguments.service_profile)
     if arguments.system:
-        return SYSTEM_UNITS / name, SYSTEM_ENVIRONMENTS / name.replace(".service", ".env")
-    return _user_units() / name, paths.config_dir() / name.replace(".service", ".env")
+        return SYSTEM_UNITS / name, SYSTEM_ENVIRONMENTS / environment
+    return _user_units() / name, paths.config_dir() / environment
+
+
+def _environment_name(profile: str) -> str:
+    return unit_name(Path(profile).stem).replace(".service", ".env")
 
 
 def _agree(unit: Path, text: str, arguments: argparse.Namespace, output: Output) -> None:

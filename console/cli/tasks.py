@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Coroutine
+from types import FrameType
 from typing import Any, TypeVar
 
 from console.core.errors import ExitCode
@@ -35,26 +36,31 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 async def _cancellable(work: Coroutine[Any, Any, T]) -> T:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
-    got: list[signal.Signals] = []
+    heard: list[signal.Signals] = []
 
-    def on_signal(number: signal.Signals) -> None:
-        got.append(number)
-        if task is not None:
-            task.cancel()
+    def hear(number: int, _frame: FrameType | None) -> None:
+        heard.append(signal.Signals(number))
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` asks to outlive the terminal
         numbers.append(signal.SIGHUP)
     for number in numbers:
-        loop.add_signal_handler(number, on_signal, number)
+        if task is not None:
+            loop.add_signal_handler(number, task.cancel)
+        # asyncio tells the loop alone, and one that comes while the last lines of the work run would end with the loop.
+        signal.signal(number, hear)
+        signal.siginterrupt(number, False)
     try:
-        return await work
+        result = await work
     except asyncio.CancelledError:
-        if got:
-            raise EndedError(got[0]) from None
+        if heard:
+            raise EndedError(heard[0]) from None
         raise
     finally:
         for number in numbers:
             # A front end within may have put its own in place and taken them away.
             with contextlib.suppress(ValueError):
                 loop.remove_signal_handler(number)
+    if heard:
+        raise EndedError(heard[0])
+    return result

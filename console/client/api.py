@@ -7,21 +7,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from console.client.editing import Editing
+from console.core.bench import BenchPlan, BenchProgress, BenchResult
 from console.core.download import DownloadProgress, DownloadResult
-from console.core.errors import EngineError
+from console.core.errors import EngineError, UsageError
 from console.core.fit import FitSummary
 from console.core.models import ChatDelta, ChatMessage, ChatOptions, GpuReading, LogPage, ProfileChange
 from console.core.preflight import Preflight
 from console.core.profile import Profile
+from console.core.profile_source import ProfileSource
+from console.core.snooze import Snooze
 from console.core.suitability import Suitability
 from console.core.units import bytes_text
 from console.protocol import Happened, History, Pushed, RunInfo
 
+if TYPE_CHECKING:
+    from console.core.tune_report import Agree, Step, TuneReport
+
 __all__ = [
+    "Attempt",
     "Backend",
     "ChatDelta",
     "ChatMessage",
@@ -36,12 +44,17 @@ __all__ = [
     "LogReader",
     "Lost",
     "MachineInfo",
+    "Player",
+    "Playing",
     "Preflight",
     "ProfileEntry",
     "ProfileProblem",
+    "ProfileSource",
+    "Rewound",
     "Session",
     "Suitability",
     "Update",
+    "check_here",
     "check_offer",
 ]
 
@@ -102,6 +115,18 @@ class LaunchPlan(Info, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
+def check_here(profile: Profile) -> None:
+    """See that one machine can launch it. Raises UsageError where the profile spans several."""
+    nodes = profile.hardware.nodes
+    if nodes > 1:
+        raise UsageError(
+            f"This profile spans {nodes} machines, and a launch starts one",
+            f"{profile.profile.title}: {profile.hardware.text}",
+            "For the machines: dsv4-console export systemd|compose|kubernetes PROFILE. To see each one's command: "
+            f"--dry-run --node-rank 0 to {nodes - 1}.",
+        )
+
+
 def check_offer(plan: LaunchPlan) -> None:
     """See that a missing engine can be installed.
 
@@ -114,6 +139,15 @@ def check_offer(plan: LaunchPlan) -> None:
             f"It asks for a {plan.profile.engine.kind.value} build of vLLM {plan.profile.engine.vllm}",
             "Start the console inside vLLM's container image for AMD GPUs, or name its `vllm` command with --engine.",
         )
+
+
+class Attempt(Info, frozen=True, kw_only=True):
+    """What a profile that is in no file yet would be."""
+
+    entry: ProfileEntry
+    plan: LaunchPlan | None = None
+    problem: str = ""
+    """Why there is no plan."""
 
 
 class InstallProgress(Info, frozen=True, kw_only=True):
@@ -148,7 +182,63 @@ class Lost(Info, frozen=True, kw_only=True):
     reason: str
 
 
-Update = History | Pushed | Happened | Lost
+class Rewound(Info, frozen=True, kw_only=True):
+    """A replay went to another moment: what was told before no longer holds, and the past is told again."""
+
+
+Update = History | Pushed | Happened | Lost | Rewound
+
+
+class Playing(Info, frozen=True, kw_only=True):
+    """Where a replay is; moments in Unix time."""
+
+    label: str
+    """`REPLAY` or `DEMO`."""
+    at_s: float
+    begin_s: float
+    end_s: float
+    local_s: float
+    """`at_s` by the clock of the recorded machine: its seconds since 1970 as if they were UTC."""
+    speed: int = 1
+    paused: bool = False
+    ended: bool = False
+
+
+class Player(Protocol):
+    """What a session has as its `player` if it is a recording; a live one has none."""
+
+    @property
+    def playing(self) -> Playing: ...
+
+    @property
+    def refusal(self) -> str:
+        """Why a key that needs a server does nothing."""
+        ...
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """A sentence for each thing that the recording does not hold."""
+        ...
+
+    def pause(self) -> None:
+        """Hold, or go on; at the end begin again."""
+        ...
+
+    def faster(self, step: int) -> None:
+        """The next speed, or with -1 the one before."""
+        ...
+
+    def seek(self, step_s: float) -> None:
+        """Move by so many seconds."""
+        ...
+
+    def seek_event(self, step: int) -> None:
+        """To the next event, or with -1 to the one before."""
+        ...
+
+    def restart_play(self) -> None:
+        """To the beginning."""
+        ...
 
 
 class LogReader(Protocol):
@@ -173,8 +263,12 @@ class Session(Protocol):
     @property
     def run(self) -> RunInfo: ...
 
-    def updates(self) -> AsyncIterator[Update]:
-        """History first, then every snapshot and event; ends after `Lost`."""
+    def updates(self, history_s: float = 0.0) -> AsyncIterator[Update]:
+        """History first, then every snapshot and event; ends after `Lost`.
+
+        Args:
+            history_s: seconds of the past whose samples are wanted, a day at most; events come in any case.
+        """
         ...
 
     async def stop(self, drain_timeout_s: float | None = None) -> None:
@@ -189,6 +283,26 @@ class Session(Protocol):
         """Ask for a stop and a new start. Returns once accepted."""
         ...
 
+    async def postpone(self) -> None:
+        """Postpone the idle deadlines: idle time counts from now on. Returns once accepted.
+
+        Raises:
+            console.core.errors.UsageError: the profile sets none.
+        """
+        ...
+
+    def snoozes(self) -> tuple[Snooze, ...]:
+        """Hints of this run that are put aside, as they were when they were last changed here or at the start."""
+        ...
+
+    async def snooze(self, new: Snooze) -> tuple[Snooze, ...]:
+        """Put a hint aside; gives all that are now. Raises StateError if it could not be written down."""
+        ...
+
+    async def wake(self, hint: str) -> tuple[Snooze, ...]:
+        """Show the hint with this id again; gives and raises as `snooze`."""
+        ...
+
     def log(self) -> LogReader: ...
 
     def chat(self, messages: Sequence[ChatMessage], options: ChatOptions) -> AsyncIterator[ChatDelta]:
@@ -200,7 +314,7 @@ class Session(Protocol):
         ...
 
 
-class Backend(Protocol):
+class Backend(Editing, Protocol):
     """Everything a front end needs that is not one run."""
 
     async def machine(self) -> MachineInfo: ...
@@ -238,6 +352,23 @@ class Backend(Protocol):
         """
         ...
 
+    async def experiment(
+        self,
+        run_id: str,
+        changes: Sequence[ProfileChange],
+        tell: Callable[[Step], None],
+        progress: Callable[[float], None],
+        agree: Agree,
+    ) -> TuneReport:
+        """Measure, restart this run with these changes, measure again; keep them, in the profile too, if `agree`.
+
+        Cancelling goes back to what served before, and so does everything else that ends this process.
+
+        Raises:
+            console.core.errors.ConsoleError: it could not begin, or the supervisor was lost.
+        """
+        ...
+
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
         """Install what `plan.install_offer` names and plan again. Cancelling leaves nothing half-made."""
         ...
@@ -254,6 +385,24 @@ class Backend(Protocol):
         Raises:
             console.core.errors.DownloadError: refused, no space, or broken off; a later call goes on.
         """
+        ...
+
+    async def bench(
+        self,
+        run_id: str,
+        plan: BenchPlan,
+        on_progress: Callable[[BenchProgress], None] | None = None,
+        on_result: Callable[[BenchResult], None] | None = None,
+    ) -> BenchResult:
+        """Measure a run that is ready. `on_result` is told the rows so far, which cancelling keeps.
+
+        Raises:
+            console.core.errors.ConsoleError: not ready, or a row failed; the rows before it are kept.
+        """
+        ...
+
+    async def bench_results(self, run_id: str | None = None) -> tuple[BenchResult, ...]:
+        """What was measured in a run, or in all of them, newest first."""
         ...
 
     async def launch(self, plan: LaunchPlan) -> Session:

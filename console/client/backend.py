@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import psutil
 
 from console.client import download, preflight
 from console.client.api import (
+    Attempt,
     DownloadOffer,
     DownloadProgress,
     DownloadResult,
@@ -22,30 +24,41 @@ from console.client.api import (
     Preflight,
     ProfileEntry,
     ProfileProblem,
+    check_here,
 )
+from console.client.bench import bench_results, run_bench
 from console.client.launch import check_port, prepare_run, start_supervisor
 from console.client.recovery import recover
 from console.client.session import SocketSession, connect
 from console.core import versions
+from console.core.bench import BenchPlan, BenchProgress, BenchResult
 from console.core.command import GENERATED, build_command, shell_line
 from console.core.cost import with_price
-from console.core.errors import EngineError, HardwareError, NotRunningError, StateError, UsageError
+from console.core.errors import ConsoleError, EngineError, HardwareError, NotRunningError, StateError, UsageError
 from console.core.fit import fit
 from console.core.ledger import LedgerEntry, expectation, gpu_name, ledger_key, measured_text, newest_match
 from console.core.models import GpuReading, ProfileChange, RunInfo
+from console.core.nodes import Node
 from console.core.overrides import apply_changes, apply_overrides
-from console.core.profile import CostSection, Profile
+from console.core.profile import CostSection, Profile, with_metrics_port
+from console.core.profile_source import ProfileSource
 from console.core.suitability import order_key, suit
 from console.core.text import redact
-from console.io import engines, ledger, paths, profiles, runs
+from console.io import engines, ledger, paths, profile_edit, profiles, runs
 from console.io.config import read_configuration
 from console.io.engines import Engine
 from console.io.gpu.nvml import NvmlBackend
-from console.io.profiles import StoredProfile
+from console.io.profiles import Origin, StoredProfile
+
+if TYPE_CHECKING:
+    from console.core.tune_report import Agree, Step, TuneReport
 
 __all__ = ["LocalBackend"]
 
 GIB = 2**30
+GUARDIAN_S = 15.0
+"""A guardian starts a lost supervisor within this, on a starved machine too."""
+GUARDIAN_LOOK_S = 0.1
 
 
 class LocalBackend:
@@ -86,9 +99,9 @@ class LocalBackend:
         stored = await asyncio.to_thread(profiles.load, name)
         return _entry(stored, profile, machine, await asyncio.to_thread(ledger.entries))
 
-    async def plan(self, name: str, overrides: Mapping[str, Any] | None = None) -> LaunchPlan:
-        """What a launch would do. Raises ProfileError, EngineError or StateError."""
-        return await asyncio.to_thread(self._plan, name, overrides or {})
+    async def plan(self, name: str, overrides: Mapping[str, Any] | None = None, node: int = 0) -> LaunchPlan:
+        """What a launch would do, on machine `node` of several. Raises ProfileError, EngineError or StateError."""
+        return await asyncio.to_thread(self._plan, name, overrides or {}, node)
 
     async def preflight(self, plan: LaunchPlan | None = None) -> Preflight:
         """Check a plan, or the machine; every probe has its limit (see `console.io.preflight`)."""
@@ -101,6 +114,52 @@ class LocalBackend:
     async def save_changes(self, name: str, changes: Sequence[ProfileChange]) -> Path:
         """Write changes into the operator's own profile."""
         return await asyncio.to_thread(profiles.save_user, name, tuple(changes))
+
+    async def profile_source(self, name: str) -> ProfileSource:
+        """The file behind a profile."""
+        return await asyncio.to_thread(profile_edit.read_source, name)
+
+    async def attempt(self, name: str, profile: Profile) -> Attempt:
+        """Judge a profile that is in no file yet."""
+        return await asyncio.to_thread(self._attempt, name, profile, await self.machine())
+
+    async def save_profile(
+        self,
+        name: str,
+        base: str,
+        changes: Sequence[ProfileChange],
+        *,
+        expected: str | None,
+        mistakes: bool = False,
+    ) -> Path:
+        """Write an edited profile as the operator's own."""
+        return await asyncio.to_thread(
+            profile_edit.write_edited, name, base, tuple(changes), expected=expected, mistakes=mistakes
+        )
+
+    async def keep_edit(self, name: str, changes: Sequence[ProfileChange]) -> None:
+        """Keep changes that are not saved yet."""
+        await asyncio.to_thread(profile_edit.keep_edit, name, tuple(changes))
+
+    async def kept_edit(self, name: str) -> tuple[ProfileChange, ...]:
+        """Changes that were never saved."""
+        return await asyncio.to_thread(profile_edit.kept_edit, name)
+
+    async def keep_command(self, name: str, line: str) -> Path:
+        """Write a command into a file."""
+        return await asyncio.to_thread(profile_edit.keep_command, name, line)
+
+    async def experiment(
+        self,
+        run_id: str,
+        changes: Sequence[ProfileChange],
+        tell: Callable[[Step], None],
+        progress: Callable[[float], None],
+        agree: Agree,
+    ) -> TuneReport:
+        """Try changes on a run (see `console.client.experiment`)."""
+        experiment = await asyncio.to_thread(_load_experiment)
+        return await experiment(await self.attach(run_id), tuple(changes), tell, progress, agree)
 
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
         """Install a fitting engine and plan again."""
@@ -122,8 +181,23 @@ class LocalBackend:
         """Download the model of a plan."""
         return await download.download(plan, progress, revision)
 
+    async def bench(
+        self,
+        run_id: str,
+        plan: BenchPlan,
+        on_progress: Callable[[BenchProgress], None] | None = None,
+        on_result: Callable[[BenchResult], None] | None = None,
+    ) -> BenchResult:
+        """Measure a run (see `console.client.bench`)."""
+        return await run_bench(run_id, plan, on_progress=on_progress, on_result=on_result)
+
+    async def bench_results(self, run_id: str | None = None) -> tuple[BenchResult, ...]:
+        """What was measured."""
+        return await asyncio.to_thread(bench_results, run_id)
+
     async def launch(self, plan: LaunchPlan) -> SocketSession:
         """Start a supervisor for this plan and attach to it."""
+        check_here(plan.profile)
         engine = await asyncio.to_thread(self._engine, plan.profile)
         await asyncio.to_thread(check_port, plan.profile)
         gpus = (await self.machine()).gpus
@@ -148,30 +222,48 @@ class LocalBackend:
             NotRunningError: nothing of it runs any more.
         """
         run, info = await asyncio.to_thread(runs.find_run, run_id)
-        if runs.is_supervised(info):
-            with contextlib.suppress(NotRunningError):
-                return await connect(run)
-            # It may end just now, or have begun just now; then another one finds out which.
+        deadline = time.monotonic() + GUARDIAN_S
+        while True:
+            if runs.is_supervised(info):
+                with contextlib.suppress(NotRunningError):
+                    return await connect(run)
+                # It may end just now, or have begun just now; then another one finds out which.
+                info = run.read_info()
+            if await asyncio.to_thread(runs.is_live, info):
+                return await start_supervisor(run)
+            if time.monotonic() > deadline or not runs.is_guarded(info):
+                break
+            await asyncio.sleep(GUARDIAN_LOOK_S)
             info = run.read_info()
-        if await asyncio.to_thread(runs.is_live, info):
-            return await start_supervisor(run)
         raise NotRunningError(
             "The run is over",
             f"{info.id}: {info.state} {info.reason}".strip(),
             f"Its log: dsv4-console logs {info.id}",
         )
 
-    def _plan(self, name: str, overrides: Mapping[str, Any]) -> LaunchPlan:
+    def _plan(self, name: str, overrides: Mapping[str, Any], node: int) -> LaunchPlan:
         stored = profiles.load(name)
         profile = apply_overrides(stored.profile, overrides) if overrides else stored.profile
-        profile = with_price(profile, read_configuration().price)
-        return self._with_engine(stored.name, profile, stored.warnings)
+        configuration = read_configuration()
+        profile = with_price(profile, configuration.price)
+        profile = with_metrics_port(profile, configuration.metrics_port)
+        return self._with_engine(stored.name, profile, stored.warnings, Node(rank=node))
+
+    def _attempt(self, name: str, profile: Profile, machine: MachineInfo) -> Attempt:
+        stored = StoredProfile(name=name, path=Path(), origin=Origin.USER, profile=profile)
+        entry = _entry(stored, with_price(profile, _prices()), machine, ledger.entries())
+        try:
+            return Attempt(entry=entry, plan=self._with_engine(name, entry.profile, ()))
+        except ConsoleError as error:
+            return Attempt(entry=entry, problem=str(error))
 
     def _replan(self, run_id: str, changes: tuple[ProfileChange, ...]) -> LaunchPlan:
         run, info = runs.find_run(run_id)
         return self._with_engine(info.profile_name, apply_changes(run.read_launch().profile, changes), ())
 
-    def _with_engine(self, name: str, profile: Profile, warnings: tuple[str, ...]) -> LaunchPlan:
+    def _with_engine(
+        self, name: str, profile: Profile, warnings: tuple[str, ...], node: Node | None = None
+    ) -> LaunchPlan:
         offer = ""
         engine: Engine | None = None
         try:
@@ -187,6 +279,7 @@ class LocalBackend:
             str(engine.executable) if engine else "vllm",
             str(directory) if directory else None,
             engine.version if engine else None,
+            node,
         )
         return LaunchPlan(
             profile_name=name,
@@ -248,6 +341,13 @@ def _entry(
         suitability=suit(profile, machine.gpus),
         fit=summary,
     )
+
+
+def _load_experiment() -> Callable[..., Coroutine[Any, Any, TuneReport]]:
+    """It brings httpx along, which only those who measure pay for."""
+    from console.client.experiment import experiment
+
+    return experiment
 
 
 def _prices() -> Mapping[str, CostSection]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console.client.api import (
+    Attempt,
     DownloadOffer,
     DownloadProgress,
     DownloadResult,
@@ -20,13 +21,17 @@ from console.client.api import (
     Preflight,
     ProfileEntry,
     ProfileProblem,
+    ProfileSource,
     Session,
 )
+from console.core.bench import BenchPlan, BenchProgress, BenchResult
 from console.core.models import ProfileChange
+from console.core.profile import Profile
 from console.protocol import RunInfo
 
 if TYPE_CHECKING:
     from console.client.backend import LocalBackend
+    from console.core.tune_report import Agree, Step, TuneReport
 
 __all__ = ["DeferredBackend"]
 
@@ -70,6 +75,49 @@ class DeferredBackend:
         """Write changes into the operator's own profile."""
         return await (await self._backend()).save_changes(name, changes)
 
+    async def profile_source(self, name: str) -> ProfileSource:
+        """The file behind a profile."""
+        return await (await self._backend()).profile_source(name)
+
+    async def attempt(self, name: str, profile: Profile) -> Attempt:
+        """Judge a profile that is in no file yet."""
+        return await (await self._backend()).attempt(name, profile)
+
+    async def save_profile(
+        self,
+        name: str,
+        base: str,
+        changes: Sequence[ProfileChange],
+        *,
+        expected: str | None,
+        mistakes: bool = False,
+    ) -> Path:
+        """Write an edited profile as the operator's own."""
+        return await (await self._backend()).save_profile(name, base, changes, expected=expected, mistakes=mistakes)
+
+    async def keep_edit(self, name: str, changes: Sequence[ProfileChange]) -> None:
+        """Keep changes that are not saved yet."""
+        await (await self._backend()).keep_edit(name, changes)
+
+    async def kept_edit(self, name: str) -> tuple[ProfileChange, ...]:
+        """Changes that were never saved."""
+        return await (await self._backend()).kept_edit(name)
+
+    async def keep_command(self, name: str, line: str) -> Path:
+        """Write a command into a file."""
+        return await (await self._backend()).keep_command(name, line)
+
+    async def experiment(
+        self,
+        run_id: str,
+        changes: Sequence[ProfileChange],
+        tell: Callable[[Step], None],
+        progress: Callable[[float], None],
+        agree: Agree,
+    ) -> TuneReport:
+        """Try changes on a run."""
+        return await (await self._backend()).experiment(run_id, changes, tell, progress, agree)
+
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
         """Install a fitting engine and plan again."""
         return await (await self._backend()).install_engine(plan, progress)
@@ -83,6 +131,20 @@ class DeferredBackend:
     ) -> DownloadResult:
         """Download the model of a plan."""
         return await (await self._backend()).download(plan, progress, revision)
+
+    async def bench(
+        self,
+        run_id: str,
+        plan: BenchPlan,
+        on_progress: Callable[[BenchProgress], None] | None = None,
+        on_result: Callable[[BenchResult], None] | None = None,
+    ) -> BenchResult:
+        """Measure a run."""
+        return await (await self._backend()).bench(run_id, plan, on_progress, on_result)
+
+    async def bench_results(self, run_id: str | None = None) -> tuple[BenchResult, ...]:
+        """What was measured."""
+        return await (await self._backend()).bench_results(run_id)
 
     async def launch(self, plan: LaunchPlan) -> Session:
         """Start a supervisor for this plan and attach to it."""

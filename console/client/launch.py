@@ -133,6 +133,8 @@ def prepare_run(name: str, profile: Profile, engine: Engine, expected: Expectati
         usd_per_hour=profile.cost.usd_per_hour,
         max_num_seqs=profile.serve.max_num_seqs,
         max_model_len=limit if isinstance(limit, int) else None,
+        ttft_target_s=profile.targets.ttft_s,
+        tpot_target_s=profile.targets.tpot_s,
         expected=expected.phases if expected else (),
         expected_ready_s=expected.ready_s if expected else None,
     )

@@ -166,7 +166,10 @@ def _events(report: Report) -> str:
 
 
 def _samples(report: Report) -> str:
-    samples: tuple[Sample, ...] = report.run.samples()[-SAMPLES_MAX:]
+    known = report.run.sampled()
+    samples: tuple[Sample, ...] = ()
+    if known is not None:
+        samples = report.run.samples(since_s=known[1] - SAMPLES_MAX)[-SAMPLES_MAX:]
     if not samples:
         raise MissingError("no sample was written")
     return "\n".join(msgspec.json.encode(report.safe(msgspec.to_builtins(sample))).decode() for sample in samples)

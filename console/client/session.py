@@ -13,23 +13,30 @@ import msgspec
 
 from console.client.api import ChatDelta, ChatMessage, ChatOptions, LogReader, Lost, Update
 from console.core.errors import NotRunningError, UsageError
-from console.core.models import RunInfo
+from console.core.models import ProfileChange, RunInfo
+from console.core.snooze import Snooze, with_it, without
 from console.core.text import Redactor
 from console.io.logtail import LogTail
-from console.io.runs import RunDir
+from console.io.runs import LaunchSpec, RunDir
 from console.io.secrets import known_secrets
+from console.io.snoozes import read_snoozes, write_snoozes
 from console.protocol import (
     FULL,
     LINE_BYTES_MAX,
     Happened,
     Hello,
     History,
+    Hold,
+    Keep,
+    Postpone,
     Pushed,
     Reply,
     Restart,
+    Revert,
     ServerMessage,
     Stop,
     Subscribe,
+    Try,
     Welcome,
     decode_server,
     encode,
@@ -39,7 +46,6 @@ __all__ = ["SocketSession", "chat_with", "connect"]
 
 REPLY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
-HISTORY_S = 3_600.0
 UPDATES_MAX = 10_000
 """Updates that wait for a reader that does not come; beyond it the oldest go."""
 
@@ -90,10 +96,10 @@ class SocketSession:
         """Where it keeps its files."""
         return self._dir
 
-    async def updates(self) -> AsyncIterator[Update]:
-        """History first, then every snapshot and event; ends after `Lost`."""
+    async def updates(self, history_s: float = 0.0) -> AsyncIterator[Update]:
+        """History of the last `history_s` seconds first, then every snapshot and event; ends after `Lost`."""
         try:
-            await self._ask(Subscribe(id=next(self._ids), history_s=HISTORY_S))
+            await self._ask(Subscribe(id=next(self._ids), history_s=history_s))
         except NotRunningError as error:
             yield Lost(reason=error.message)
             return
@@ -110,6 +116,54 @@ class SocketSession:
     async def restart(self, drain_timeout_s: float | None = None) -> None:
         """Ask for a restart. Raises NotRunningError if nobody answers."""
         await self._ask(Restart(id=next(self._ids), drain_timeout_s=drain_timeout_s))
+
+    async def postpone(self) -> None:
+        """Postpone the idle deadlines. Raises UsageError where there is none, NotRunningError if nobody answers."""
+        await self._ask(Postpone(id=next(self._ids)))
+
+    async def attempt(self, change: tuple[ProfileChange, ...], spec: LaunchSpec, lease_s: float) -> tuple[str, int]:
+        """Ask for a restart with other settings, which go again where this line breaks (see `console.core.trial`).
+
+        Returns:
+            Id of the trial, and the number of these settings in it.
+
+        Raises:
+            NotRunningError: nobody answers.
+            UsageError: it is refused, with the reason.
+        """
+        message = Try(id=next(self._ids), change=change, spec=msgspec.to_builtins(spec), lease_s=lease_s)
+        data = (await self._ask(message)).data
+        return str(data.get("trial")), int(data.get("number", 1))
+
+    async def hold(self) -> None:
+        """Say that whoever tries settings is still there. Raises as `attempt`."""
+        await self._ask(Hold(id=next(self._ids)))
+
+    async def keep(self) -> None:
+        """Make the settings that are tried the run's. Raises as `attempt`."""
+        await self._ask(Keep(id=next(self._ids)))
+
+    async def revert(self, why: str = "") -> None:
+        """Ask for what served before the trial. Returns once accepted; raises as `attempt`."""
+        await self._ask(Revert(id=next(self._ids), why=why))
+
+    def snoozes(self) -> tuple[Snooze, ...]:
+        """Hints that are put aside, as the run's directory says."""
+        return read_snoozes(self._dir)
+
+    async def snooze(self, new: Snooze) -> tuple[Snooze, ...]:
+        """Put a hint aside. Raises StateError if that could not be written."""
+        return await asyncio.to_thread(self._rewrite, lambda known: with_it(known, new))
+
+    async def wake(self, hint: str) -> tuple[Snooze, ...]:
+        """Show a hint again. Raises as `snooze`."""
+        return await asyncio.to_thread(self._rewrite, lambda known: without(known, hint))
+
+    def _rewrite(self, change: Callable[[tuple[Snooze, ...]], tuple[Snooze, ...]]) -> tuple[Snooze, ...]:
+        """Change what is on the disk: another console may have put other hints aside meanwhile."""
+        snoozes = change(read_snoozes(self._dir))
+        write_snoozes(self._dir, snoozes)
+        return snoozes
 
     def log(self) -> LogReader:
         """Read the server's log from its start, without the secrets that are known here."""
@@ -128,7 +182,7 @@ class SocketSession:
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
 
-    async def _ask(self, message: Subscribe | Stop | Restart) -> Reply:
+    async def _ask(self, message: Subscribe | Stop | Restart | Postpone | Try | Hold | Keep | Revert) -> Reply:
         if self._lost is not None:
             raise _gone(self._lost.reason)
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -136,7 +190,8 @@ class SocketSession:
         try:
             self._writer.write(encode(message))
             await self._writer.drain()
-            reply = await asyncio.wait_for(future, REPLY_TIMEOUT_S)
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                reply = await future
         except TimeoutError as error:
             raise _gone(f"no answer within {REPLY_TIMEOUT_S:.0f} s") from error
         except ConnectionError as error:
@@ -203,9 +258,8 @@ async def connect(run_dir: RunDir) -> SocketSession:
     """
     try:
         with run_dir.reachable_socket() as path:
-            reader, writer = await asyncio.wait_for(
-                asyncio.open_unix_connection(path, limit=LINE_BYTES_MAX), CONNECT_TIMEOUT_S
-            )
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                reader, writer = await asyncio.open_unix_connection(path, limit=LINE_BYTES_MAX)
     except (OSError, TimeoutError) as error:
         raise NotRunningError(
             "The run has no supervisor", f"{run_dir.socket_path}: {error}", "See its end with: dsv4-console status"
@@ -213,7 +267,8 @@ async def connect(run_dir: RunDir) -> SocketSession:
     try:
         writer.write(encode(Hello(client="dsv4-console")))
         await writer.drain()
-        line = await asyncio.wait_for(reader.readline(), CONNECT_TIMEOUT_S)
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            line = await reader.readline()
         answer = decode_server(line)
     except (OSError, TimeoutError, msgspec.DecodeError) as error:
         writer.close()

@@ -155,9 +155,10 @@ class _Follower:
         return Lost(reason="it said nothing more")
 
     def _ended(self, status: ServerStatus) -> ExitCode | None:
-        """The exit code if this status is the end."""
+        """The exit code if this status is the end, which is then summed up; why it failed is the last word."""
         if not status.over or status.started_s is None:
             return None
+        self._narrator.summary()
         if status.state is ServerState.STOPPED:
             if self._narrator.was_ready:
                 return ExitCode.OK

@@ -18,11 +18,13 @@ from console.core.models import (
     EventRecord,
     Hint,
     HintState,
+    Money,
     RunInfo,
     ServerState,
     ServerStatus,
     Snapshot,
 )
+from console.core.money_words import amount_text, idle_text, summary_text
 from console.core.retry import RESTARTS_MAX
 from console.core.units import elapsed_text, latency_text, percent_text, rate_text, ratio_text
 from console.headless.failure import failure_lines, set_options
@@ -40,6 +42,8 @@ STILL_S = 30.0
 """After so long without news a phase says that it goes on."""
 DRAIN_PAUSE_S = 1.0
 """Between two counts of requests that are waited for."""
+IDLE_SAID_AT_S = (600.0, 60.0, 30.0, 10.0)
+"""How long before the stop of an idle server its countdown is told."""
 
 _FIGURES_IN = frozenset({ServerState.READY, ServerState.UNHEALTHY})
 
@@ -88,6 +92,7 @@ class Narrator:
         self._drain_said: int | None = None
         self._drain_next_s = 0.0
         self._hints: dict[str, Hint] = {}
+        self._money: Money | None = None
         self.was_ready = False
 
     def begin(self) -> None:
@@ -102,7 +107,7 @@ class Narrator:
     def event(self, event: EventRecord) -> None:
         """Pass on what happened; people read most of it from the states."""
         self._send("event", event=msgspec.to_builtins(event))
-        if event.kind in ("note", "drain"):
+        if event.kind in ("note", "drain", "xid", "idle", "trial"):
             self.note(event.text)
 
     def note(self, text: str) -> None:
@@ -132,7 +137,23 @@ class Narrator:
         elif status.state in _FIGURES_IN:
             self._figures(snapshot)
         self._planned(status)
+        self._count_down(snapshot.money)
         self._say_hints(snapshot.hints)
+
+    def summary(self) -> None:
+        """Say what the whole run took and cost."""
+        if self._money is not None:
+            self._say(f"this run: {summary_text(self._money)}")
+            self._send("summary", money=msgspec.to_builtins(self._money))
+
+    def _count_down(self, money: Money | None) -> None:
+        """The time left to the stop of an idle server, at a few moments."""
+        before, self._money = self._money, money
+        if before is None or money is None or not money.idle_warned:
+            return
+        was_s, left_s = before.idle_stop_in_s, money.idle_stop_in_s
+        if was_s is not None and left_s is not None and any(left_s <= at_s < was_s for at_s in IDLE_SAID_AT_S):
+            self._tell(f"{idle_text(money)} (postpone: dsv4-console keep {self._run.id})", "idle", left_s=left_s)
 
     def _planned(self, status: ServerStatus) -> None:
         """A restart that is planned, once, with what can be done about it."""
@@ -248,6 +269,8 @@ class Narrator:
             parts.append(f"GPU {percent_text(sum(known) / len(known) if known else None)}")
         if snapshot.host is not None:
             parts.append(f"CPU {percent_text(snapshot.host.cpu_percent)}")
+        if snapshot.money is not None and snapshot.money.total_usd is not None:
+            parts.append(f"spent {amount_text(snapshot.money.total_usd)}")
         self._tell("  ".join(parts), "status", snapshot=msgspec.to_builtins(snapshot))
 
     def _say_hints(self, hints: Iterable[Hint]) -> None:
