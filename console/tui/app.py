@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.style import Style
-from textual.app import App
 from textual.binding import BindingType
 from textual.events import Resize
 from textual.worker import Worker, WorkerState
 
 from console.client.api import Backend, Lost, Session
+from console.client.readonly import REMEDY, read_only
 from console.core.errors import ConsoleError
-from console.tui.actions import bindings_for
+from console.core.models import Hint
+from console.core.preferences import Preferences
+from console.tui.actions import CHANGING, bindings_for
 from console.tui.glyphs import safe
+from console.tui.keymap import Keymap, read_keymap
 from console.tui.messages import SnapshotArrived
-from console.tui.model import RunModel
+from console.tui.model import HISTORY_S, RunModel
 from console.tui.screens.picker import PickerScreen
 from console.tui.screens.too_small import HEIGHT_MIN, WIDTH_MIN, TooSmallScreen
-from console.tui.theme import THEME, role_styles
+from console.tui.terminal_app import TerminalApp
+from console.tui.theme import THEMES, role_styles
 
 if TYPE_CHECKING:
+    from textual.actions import ActionParseResult
+    from textual.dom import DOMNode
+
+    from console.core.bench import BenchPlan
     from console.tui.commands import Commands
     from console.tui.screens.dashboard import DashboardScreen
+    from console.tui.widgets.bench_pane import BenchPane
 
 __all__ = ["ConsoleApp"]
+
+DEFAULTS = Preferences()
+MISTAKES_SHOWN_S = 20.0
+"""For so long it is said what of `config.toml` is not used."""
 
 
 def _commands() -> type[Commands]:
@@ -51,7 +63,7 @@ def _load_dashboard() -> ModuleType:
     return dashboard
 
 
-class ConsoleApp(App[int]):
+class ConsoleApp(TerminalApp):
     """The console on one backend.
 
     Args:
@@ -59,11 +71,19 @@ class ConsoleApp(App[int]):
         initial_profile: profile to select in the picker.
         attach_run: run to attach to at once.
         ascii_glyphs: draw with ASCII only.
+        replay: the backend plays a recording: there are no profiles to choose from.
+        preferences: theme, keys, and whether anything may be changed from here.
         clock: wall-clock time in Unix seconds, for ages in the list of runs.
     """
 
     TITLE = "dsv4-console"
-    CSS_PATH: ClassVar = ["styles/base.tcss", "styles/picker.tcss", "styles/dashboard.tcss", "styles/dialogs.tcss"]
+    CSS_PATH: ClassVar = [
+        "styles/base.tcss",
+        "styles/picker.tcss",
+        "styles/editor.tcss",
+        "styles/dashboard.tcss",
+        "styles/dialogs.tcss",
+    ]
     BINDINGS: ClassVar[list[BindingType]] = bindings_for("app")
     COMMANDS: ClassVar = {_commands}
     ENABLE_COMMAND_PALETTE = True
@@ -77,20 +97,29 @@ class ConsoleApp(App[int]):
         initial_profile: str | None = None,
         attach_run: str | None = None,
         ascii_glyphs: bool = False,
+        replay: bool = False,
+        preferences: Preferences = DEFAULTS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
+        self._small = False
         self._styles_theme = ""
         self._role_styles: dict[str, Style] = {}
-        self.register_theme(THEME)
-        self.theme = THEME.name
-        self.backend = backend
+        for theme in THEMES.values():
+            self.register_theme(theme)
+        self.theme = preferences.theme
+        self.keymap = read_keymap(preferences.keys, preferences.path) if preferences.keys else Keymap()
+        self.set_keymap(dict(self.keymap.own))
+        self.readonly = preferences.readonly
+        self.backend = read_only(backend) if preferences.readonly else backend
+        self._mistakes = (*preferences.mistakes, *self.keymap.problems)
         self.ascii_glyphs = ascii_glyphs
         self.clock = clock
         self.model: RunModel | None = None
         self.leave_when_over = False
         self._initial_profile = initial_profile
         self._attach_run = attach_run
+        self._replay = replay
         self._dashboard: DashboardScreen | None = None
 
     @property
@@ -103,26 +132,22 @@ class ConsoleApp(App[int]):
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Roles have a colour in every theme."""
-        return THEME.variables
+        return THEMES[DEFAULTS.theme].variables
 
     def on_mount(self) -> None:
         """Show the profiles, or what is running already."""
         self.set_class(self.ascii_glyphs, "-ascii")
-        self._handle_signals()
-        self.push_screen(PickerScreen(self._initial_profile))
+        self.mind_terminal()
+        if not self._replay:
+            self.push_screen(PickerScreen(self._initial_profile))
+        self.mind_size()
+        if self._mistakes:
+            text = "\n".join(map(safe, self._mistakes))
+            self.notify(text, title="Not used", severity="warning", timeout=MISTAKES_SHOWN_S, markup=False)
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
         self._flow(_flows().attach(self, self._attach_run))
-
-    def _handle_signals(self) -> None:
-        """Textual handles neither: without this the terminal is left in mouse mode on the alternate screen."""
-        loop = asyncio.get_running_loop()
-        for number, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
-            try:
-                loop.add_signal_handler(number, self.exit, code)
-            except (ValueError, RuntimeError, NotImplementedError):
-                return
 
     def _flow(self, flow: object) -> None:
         """Run a flow with its questions; one at a time, so that no second press of a key asks twice."""
@@ -145,6 +170,7 @@ class ConsoleApp(App[int]):
         from console.tui.screens.dialogs import problem_dialog
 
         self.push_screen(problem_dialog(error))
+        self.mind_size()
 
     async def open_session(self, session: Session) -> None:
         """Show this run in place of the one before."""
@@ -153,6 +179,7 @@ class ConsoleApp(App[int]):
         self.model = RunModel(session)
         self._dashboard = dashboard.DashboardScreen(self.model)
         await self.push_screen(self._dashboard)
+        self.mind_size()
         self.run_worker(self._updates(self.model), group="updates", exclusive=True, exit_on_error=False)
 
     async def close_session(self) -> None:
@@ -164,12 +191,13 @@ class ConsoleApp(App[int]):
             while self.screen is not dashboard:
                 await self.pop_screen()
             await self.pop_screen()
+            self.mind_size()
         if model is not None:
             await model.close()
 
     async def _updates(self, model: RunModel) -> None:
         """Take in updates; the screen repaints once however many came."""
-        async for update in model.session.updates():
+        async for update in model.session.updates(HISTORY_S):
             model.take(update)
             if isinstance(update, Lost):
                 break
@@ -212,10 +240,24 @@ class ConsoleApp(App[int]):
         if self.model is not None:
             self._flow(_flows().restart(self, self.model))
 
+    def start_keep(self) -> None:
+        """Postpone the idle deadline of the server on the screen."""
+        if self.model is not None:
+            self._flow(_flows().keep(self, self.model))
+
     def start_fix(self) -> None:
         """Start again with the change that the failure calls for, after a question."""
         if self.model is not None:
             self._flow(_flows().fix(self, self.model))
+
+    def start_bench(self, pane: BenchPane, plan: BenchPlan) -> None:
+        """Measure the server on the screen, after a question."""
+        self._flow(_flows().bench(self, pane, plan))
+
+    def start_apply(self, hint: Hint) -> None:
+        """Try the change of a hint and measure it, after a question."""
+        if self.model is not None:
+            self._flow(_flows().apply(self, self.model, hint))
 
     def go_home(self) -> None:
         """Back to the profiles."""
@@ -225,19 +267,54 @@ class ConsoleApp(App[int]):
         """Leave; asks what becomes of a live server."""
         self._flow(_flows().quit_app(self))
 
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """What is not possible here is not done, and says why: in a recording, and where nothing may be changed."""
+        if isinstance(action, str):
+            refused = getattr(self.screen, "refused", None)
+            if refused is not None and refused(action):
+                return True
+            if self.readonly and action in CHANGING:
+                self.refuse(CHANGING[action].changes)
+                return True
+        return await super().run_action(action, default_namespace, namespaces)
+
+    def refuse(self, effect: str) -> None:
+        """Say that something is not done because nothing may be changed from here."""
+        self.notify(f"Not done: it {effect}. {REMEDY}", title="Read-only", severity="warning", markup=False)
+
+    def action_theme(self) -> None:
+        """The next theme."""
+        names = list(THEMES)
+        self.use_theme(names[(names.index(self.theme) + 1) % len(names)])
+
+    def use_theme(self, name: str) -> None:
+        """Show everything in this theme."""
+        self.theme = name
+        self.notify(f'Kept by theme = "{name}" in config.toml.', title=f"Theme: {name}", markup=False)
+
     def action_help(self) -> None:
         """The keys that work here."""
         scopes = getattr(self.screen, "help_scopes", None)
         if scopes is not None:
             from console.tui.screens.dialogs import help_dialog
 
-            self.push_screen(help_dialog(scopes))
+            self.push_screen(help_dialog(scopes, self.keymap.own))
 
     def on_resize(self, event: Resize) -> None:
         """Below the smallest size a sentence takes the place of a broken screen."""
-        small = event.size.width < WIDTH_MIN or event.size.height < HEIGHT_MIN
+        self.forget_shown()
+        self._small = event.size.width < WIDTH_MIN or event.size.height < HEIGHT_MIN
+        self.mind_size()
+
+    def mind_size(self) -> None:
+        """Put the sentence on top, or take it away. To be called when another screen has come up."""
         shown = isinstance(self.screen, TooSmallScreen)
-        if small and not shown:
+        if self._small and not shown:
             self.push_screen(TooSmallScreen())
-        elif not small and shown:
+        elif shown and not self._small:
             self.pop_screen()

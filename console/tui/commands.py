@@ -16,6 +16,7 @@ from console.tui.glyphs import safe
 from console.tui.screens.dashboard import DashboardScreen
 from console.tui.screens.dialogs import hint_dialog
 from console.tui.screens.picker import PickerScreen
+from console.tui.theme import THEMES
 
 if TYPE_CHECKING:
     from console.tui.app import ConsoleApp
@@ -32,9 +33,11 @@ class Commands(Provider):
         active = {b.binding.id: b for b in screen.active_bindings.values()}
         for action in ACTIONS:
             found = active.get(action.id)
-            if action.palette and found is not None and found.enabled:
-                yield action.help, f"key {action.shown}", partial(_run, found.node, action.action)
-        if isinstance(screen, PickerScreen):
+            if action.palette and found is not None and found.enabled and not (app.readonly and action.changes):
+                yield action.help, f"key {app.keymap.shown(action)}", partial(_run, found.node, action.action)
+        for name in THEMES:
+            yield f"Theme: {name}", "colours of this console", partial(app.use_theme, name)
+        if isinstance(screen, PickerScreen) and not app.readonly:
             for name, entry in screen.catalogue.entries.items():
                 yield f"Launch {name}", entry.suitability.text, partial(app.start_launch, name)
         if isinstance(screen, DashboardScreen) and screen.model.snapshot:

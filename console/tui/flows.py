@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from console.client.api import DownloadOffer, LaunchPlan, check_offer
+from console.client.api import DownloadOffer, LaunchPlan, check_here, check_offer
 from console.core.errors import ConsoleError
-from console.core.models import ServerState
+from console.core.models import Hint, ServerState
 from console.core.preflight import Check, Preflight
 from console.core.profile import EngineKind
 from console.tui import fmt
 from console.tui.model import RunModel
-from console.tui.screens.dialogs import KEEP, ChooseRun, Confirm, Dialog, Option, Question, change_dialog
+from console.tui.screens.dialogs import KEEP, ChooseRun, Confirm, Dialog, Option, Question, change_dialog, trial_dialog
 from console.tui.screens.download import DownloadScreen
+from console.tui.screens.experiment import ExperimentScreen
 from console.tui.screens.install import InstallScreen
 from console.tui.screens.preflight import Held, LaunchQuestion, force_question
+from console.tui.widgets.bench_pane import GROUP, load_sentences
 
 if TYPE_CHECKING:
+    from console.core.bench import BenchPlan
     from console.tui.app import ConsoleApp
+    from console.tui.widgets.bench_pane import BenchPane
 
-__all__ = ["attach", "download", "fix", "launch", "quit_app", "restart", "stop"]
+__all__ = ["apply", "attach", "bench", "download", "fix", "keep", "launch", "quit_app", "restart", "stop"]
 
 CANCEL = Option("cancel", "c", "cancel")
 LATER = "; vLLM downloads the weights at its start"
@@ -48,6 +52,7 @@ async def launch(app: ConsoleApp, name: str) -> None:
     """Plan, check, ask, install an engine if there is none, check what only an engine can tell, and launch."""
     try:
         plan = await app.backend.plan(name)
+        check_here(plan.profile)
         check_offer(plan)
         report = await app.backend.preflight(plan)
         answer = await _agreed(app, plan, report, await app.backend.download_offer(plan))
@@ -144,7 +149,7 @@ async def _download(app: ConsoleApp, plan: LaunchPlan) -> bool:
         raise result
     if not result:
         app.notify("Whole files stay; the next download goes on from there.", title="Cancelled", markup=False)
-    return result
+    return bool(result)
 
 
 async def _install(app: ConsoleApp, plan: LaunchPlan) -> LaunchPlan | None:
@@ -208,6 +213,12 @@ async def restart(app: ConsoleApp, model: RunModel) -> None:
         await _accepted(app, model.session.restart())
 
 
+async def keep(app: ConsoleApp, model: RunModel) -> None:
+    """Postpone the idle deadline; nothing is lost by it, so it is not asked about."""
+    if await _accepted(app, model.session.postpone()):
+        app.notify("Idle time counts from now on.", title="Postponed", markup=False)
+
+
 async def fix(app: ConsoleApp, model: RunModel) -> None:
     """Show the change that the failure calls for, ask, and launch with it; on demand it is kept in the profile."""
     name, change = model.run.profile_name, model.fix
@@ -231,6 +242,32 @@ async def fix(app: ConsoleApp, model: RunModel) -> None:
     await app.open_session(session)
 
 
+async def bench(app: ConsoleApp, pane: BenchPane, plan: BenchPlan) -> None:
+    """Say what load it is, ask, and measure."""
+    if app.model is None:
+        return
+    name = app.model.run.profile_name
+    options = (Option("yes", "y", "measure"), Option("no", "n", "not now"))
+    if await app.push_screen_wait(Question(f"Measure {name}?", load_sentences(name, plan), options)) == "yes":
+        pane.begin(app.backend, plan)
+
+
+async def apply(app: ConsoleApp, model: RunModel, hint: Hint) -> None:
+    """Show the change of a hint, ask, then restart with it, measure it, and keep it or take it back."""
+    name = model.run.profile_name
+    if await app.push_screen_wait(trial_dialog(name, hint.change, _consequence(model))) != "yes":
+        return
+    found = await app.push_screen_wait(ExperimentScreen(app.backend, model.run.id, hint.change))
+    if isinstance(found, ConsoleError):
+        app.show_problem(found)
+    elif found is None:
+        app.notify("What served before comes back.", title="Given up", markup=False)
+    elif found.kept:
+        app.notify(found.saved or "It serves; the profile was not written.", title="Kept", markup=False)
+    else:
+        app.notify("What served before serves again.", title="Taken back", markup=False)
+
+
 async def _accepted(app: ConsoleApp, request: object) -> bool:
     try:
         await request  # type: ignore[misc]
@@ -243,7 +280,7 @@ async def _accepted(app: ConsoleApp, request: object) -> bool:
 async def quit_app(app: ConsoleApp) -> None:
     """Leave; with a live server ask what becomes of it."""
     model = app.model
-    if model is None or not model.live:
+    if model is None or not model.live or model.player is not None:
         app.exit(0)
         return
     name = model.run.profile_name
@@ -256,7 +293,10 @@ async def quit_app(app: ConsoleApp) -> None:
             f"{_requests(model)}.",
             "Start dsv4-console again to come back to it.",
         ]
-        options = (Option("leave", "l", "leave it running"), Option("stop", "s", "stop it, then leave"), CANCEL)
+        if any(worker.group == GROUP and worker.is_running for worker in app.workers):
+            sentences.append("The benchmark ends; rows that are done are kept.")
+        stopping = () if app.readonly else (Option("stop", "s", "stop it, then leave"),)
+        options = (Option("leave", "l", "leave it running"), *stopping, CANCEL)
     answer = await app.push_screen_wait(Question("Leave the console?", sentences, options))
     if answer == "leave":
         app.exit(0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from console.core import units
 from console.core.units import UNKNOWN
 
-__all__ = ["axis", "axis_top", "count", "duration", "gib", "latency", "money", "percent", "rate", "whole"]
+__all__ = ["axis", "axis_top", "count", "duration", "gib", "home_short", "latency", "money", "percent", "rate", "whole"]
 
 GIB = 1024**3
 
@@ -43,3 +45,9 @@ def axis_top(value: float) -> float:
             if value <= top * step:
                 return top * step
         top *= 10
+
+
+def home_short(path: Path) -> str:
+    """The path with `~` for the home directory."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -11,6 +11,7 @@ from console.core.units import UNKNOWN
 __all__ = [
     "ASCII_TABLE",
     "BLOCKS",
+    "EVENT_GLYPHS",
     "LEVEL_GLYPHS",
     "LEVEL_ROLES",
     "STATE_GLYPHS",
@@ -28,8 +29,9 @@ ASCII_TABLE = str.maketrans(
         "▁": "_", "▂": "_", "▃": "-", "▄": "-", "▅": "=", "▆": "=", "▇": "#", "█": "#", "▏": " ", "▎": "-",
         "▍": "-", "▋": "=", "▊": "=", "▉": "#", "▓": "%", "▒": ":", "░": ".", "┤": "|", "┈": ".", "─": "-",
         "│": "|", "━": "=", "╸": "-", "½": ".", "–": "-", "—": "-", "…": "~", "·": ".", "→": ">", "↑": "^", "↓": "v",
-        "←": "<", "×": "x", "⏎": "<", "▼": "v", "•": "*", "µ": "u", "°": " ", "≈": "~", "≥": ">", "≤": "<",
+        "←": "<", "×": "x", "⏎": "<", "▼": "v", "•": "-", "µ": "u", "°": " ", "≈": "~", "≥": ">", "≤": "<",
         "\N{RIGHT SINGLE QUOTATION MARK}": "'", "“": '"', "”": '"', "«": '"', "»": '"', "�": "?", "❯": ">",
+        "↻": "R", "◆": "&",
     }
 )  # fmt: skip
 
@@ -55,6 +57,10 @@ STATE_ROLES: dict[ServerState, str] = {
 }
 LEVEL_GLYPHS: dict[Level, str] = {Level.OK: "●", Level.INFO: "•", Level.WARN: "▲", Level.BAD: "✖"}
 LEVEL_ROLES: dict[Level, str] = {Level.OK: "ok", Level.INFO: "accent", Level.WARN: "warn", Level.BAD: "bad"}
+EVENT_GLYPHS: dict[str, str] = {
+    "xid": "✖", "restart": "↻", "state": "●", "hint": "▲", "settings": "◆", "phase": "▸", "other": "·",
+}  # fmt: skip
+"""By group of `console.core.happenings`."""
 
 VARIATION_SELECTORS = dict.fromkeys(range(65024, 65040))
 

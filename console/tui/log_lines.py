@@ -8,9 +8,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 from console.core.logparse import LogLevel, parse_line
-from console.tui.paint import Line, line
+from console.tui.paint import Line, Span, line, line_width
 
-__all__ = ["painted"]
+__all__ = ["highlighted", "painted", "with_fold", "with_mark", "wrapped_rows"]
 
 _LOOKS: dict[LogLevel | None, tuple[str, str]] = {
     LogLevel.CRITICAL: ("✖", "bad"),
@@ -33,3 +33,98 @@ def painted(text: str, raw: bool) -> Line:
     clock = (parsed.time or "").split(" ")[-1][:8]
     process = (parsed.proc or "")[:PROCESS_WIDTH]
     return line(head, (f"{clock:<8} ", "muted"), (f"{process:<{PROCESS_WIDTH}} ", "muted"), (parsed.message, role))
+
+
+def with_fold(spans: Line, note: str, trace: bool) -> Line:
+    """How much is folded under a row: of a traceback at its end, else before the message, where it is in sight."""
+    if trace:
+        return (*spans, (f"  {note}", "accent"))
+    return (*spans[:-1], (f"{note} ", "accent"), spans[-1])
+
+
+def with_mark(spans: Line, mark: str) -> Line:
+    """A mark in the second cell, which is kept free for it; and the row as a selected one."""
+    head, role = spans[0]
+    marked = ((head[0], role), (mark, "accent"), *spans[1:])
+    return tuple((text, look if look == "match" else f"+{look}") for text, look in marked)
+
+
+def highlighted(spans: Line, needle: str, span: tuple[int, int] | None, length: int) -> Line:
+    """The matches in a row.
+
+    Args:
+        spans: of the row; the last one ends as the line does.
+        needle: a plain text, every place of which is marked; empty marks `span` alone.
+        span: where the match is in the line.
+        length: of the line.
+    """
+    if needle:
+        return _everywhere(spans, needle)
+    if span is None or span[1] <= span[0]:
+        return spans
+    text, role = spans[-1]
+    hidden = length - len(text)
+    begin, end = max(span[0] - hidden, 0), span[1] - hidden
+    if end <= 0:
+        return spans
+    parts = ((text[:begin], role), (text[begin:end], "match"), (text[end:], role))
+    return (*spans[:-1], *(part for part in parts if part[0]))
+
+
+def _everywhere(spans: Line, needle: str) -> Line:
+    wanted = needle.casefold()
+    out: list[Span] = []
+    for text, role in spans:
+        folded = text.casefold()
+        if wanted not in folded or len(folded) != len(text):
+            out.append((text, role))
+            continue
+        at = 0
+        while (found := folded.find(wanted, at)) >= 0:
+            out += [(text[at:found], role), (text[found : found + len(wanted)], "match")]
+            at = found + len(wanted)
+        out.append((text[at:], role))
+    return tuple(span for span in out if span[0])
+
+
+def wrapped_rows(spans: Line, width: int, rows_max: int) -> list[Line]:
+    """A row broken into several of at most `width` cells, the later ones indented under the mark.
+
+    A row that is higher than `rows_max` ends in `…`.
+    """
+    out: list[Line] = []
+    row: list[Span] = []
+    left = width
+    for text, role in spans:
+        rest = text
+        while rest:
+            piece = _fitting(rest, left)
+            if not piece:
+                out.append(tuple(row))
+                if len(out) == rows_max:
+                    out[-1] = (*_cut_last(out[-1]), ("…", "accent"))
+                    return out
+                row, left = [("  ", role)], width - 2
+                continue
+            row.append((piece, role))
+            left -= line_width(((piece, role),))
+            rest = rest[len(piece) :]
+    return [*out, tuple(row)]
+
+
+def _fitting(text: str, cells: int) -> str:
+    """As much of the start of a text as fits; at least nothing."""
+    if text.isascii():
+        return text[:cells]
+    size = 0
+    for index, char in enumerate(text):
+        size += line_width(((char, ""),))
+        if size > cells:
+            return text[:index]
+    return text
+
+
+def _cut_last(spans: Line) -> Line:
+    """Without the last cell."""
+    text, role = spans[-1]
+    return (*spans[:-1], (text[:-1], role))

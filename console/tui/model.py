@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import fmean
 
-from console.client.api import Lost, Session, Update
+from console.client.api import Lost, Player, Rewound, Session, Update
+from console.core.columns import Point, bucketed
+from console.core.gpuseries import GpuSeries
+from console.core.logtimes import utc_offset_s
 from console.core.models import (
     LIVE_STATES,
     OVER_STATES,
     EventRecord,
     GpuReading,
+    Hint,
     HintState,
     ProfileChange,
     Sample,
@@ -22,18 +27,45 @@ from console.core.models import (
     Snapshot,
     SourceStatus,
 )
+from console.core.money_words import idle_text
 from console.core.retry import RESTARTS_MAX
+from console.core.snooze import Snooze, snooze_of
+from console.core.startview import StartCounters
 from console.protocol import Happened, History, Pushed, RunInfo
 from console.tui import fmt
 from console.tui.log_buffer import LogBuffer
 
-__all__ = ["EVENTS_MAX", "POINTS_MAX", "SERIES", "RunModel", "bucketed", "mean_util"]
+__all__ = ["EVENTS_MAX", "POINTS_MAX", "SERIES", "RunModel", "mean_util"]
 
-POINTS_MAX = 3_700
-"""Points kept per series: an hour at 1 Hz and a little."""
-EVENTS_MAX = 500
+HISTORY_S = 86_400.0
+"""Seconds of the past that are asked for."""
+POINTS_MAX = 1_500
+"""Points kept per series and range: five minutes of a start at 4 Hz and a little, or a day in minutes."""
+EVENTS_MAX = 1_000
+"""As many as a supervisor tells at first; of a long run the oldest go."""
+COUNTED_PER_TICK = 1_000
+"""Lines of a start's log that are looked through at once: a long one fills in a few ticks."""
 
-Point = tuple[float, float | None]
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """How far back the charts look."""
+
+    span_s: float
+    step_s: float
+    """Points of so many seconds become one; 0 keeps all."""
+    name: str
+    """Three characters for an axis without room."""
+    ago: str
+    middle: str
+    """What stands at the left end of the axis, and in its middle."""
+
+
+RANGES: tuple[Range, ...] = (
+    Range(300.0, 0.0, " 5m", "5 min ago", "2½"),
+    Range(3_600.0, 5.0, " 1h", "1 h ago", "30 min"),
+    Range(86_400.0, 60.0, "24h", "24 h ago", "12 h"),
+)
 
 
 def mean_util(gpus: tuple[GpuReading, ...] | None) -> float | None:
@@ -46,6 +78,10 @@ def _percent(ratio: float | None) -> float | None:
     return None if ratio is None else ratio * 100
 
 
+def _milli(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000
+
+
 SERIES: dict[str, Callable[[Sample | Snapshot], float | None]] = {
     "gpu": lambda s: mean_util(s.gpus),
     "cpu": lambda s: s.host.cpu_percent if s.host else None,
@@ -54,27 +90,57 @@ SERIES: dict[str, Callable[[Sample | Snapshot], float | None]] = {
     "prompt": lambda s: s.engine.prompt_tokens_per_s if s.engine else None,
     "running": lambda s: s.engine.running if s.engine else None,
     "waiting": lambda s: s.engine.waiting if s.engine else None,
+    "ttft": lambda s: s.engine.ttft.p95_s if s.engine and s.engine.ttft else None,
+    "tpot": lambda s: _milli(s.engine.tpot.p95_s) if s.engine and s.engine.tpot else None,
 }
 """What is charted, and where it stands in a sample."""
 
 
-def bucketed(points: deque[Point], now: float, span_s: float, count: int) -> list[float | None]:
-    """Means of `count` equal stretches of the last `span_s` seconds, oldest first; `None` where nothing is known.
+PEAKS = frozenset({"kv", "waiting", "ttft", "tpot"})
+"""Series of which a long stretch shows its highest value: a mean would hide what an operator looks for."""
 
-    Stretches begin at whole multiples of their length, so that a column never changes once it is past.
-    """
-    step = span_s / max(count, 1)
-    last = int(now // step)
-    sums = [0.0] * count
-    seen = [0] * count
-    for time_s, value in reversed(points):
-        index = count - 1 - (last - int(time_s // step))
-        if index < 0:
-            break
-        if value is not None and index < count:
-            sums[index] += value
-            seen[index] += 1
-    return [total / n if n else None for total, n in zip(sums, seen, strict=True)]
+
+class Track:
+    """One series in every range."""
+
+    def __init__(self, *, peak: bool = False) -> None:
+        self.peak = peak
+        self._points: tuple[deque[Point], ...] = tuple(deque(maxlen=POINTS_MAX) for _ in RANGES)
+        self._counts = [0] * len(RANGES)
+
+    def add(self, time_s: float, value: float | None) -> None:
+        """A figure that is newer than all before."""
+        for place, (points, zoom) in enumerate(zip(self._points, RANGES, strict=True)):
+            last = points[-1] if points else None
+            if last is None or not zoom.step_s or int(last[0] // zoom.step_s) != int(time_s // zoom.step_s):
+                points.append((time_s, value))
+                self._counts[place] = int(value is not None)
+            elif value is not None:
+                count = self._counts[place]
+                before = last[1] if last[1] is not None else value
+                merged = max(before, value) if self.peak else (before * count + value) / (count + 1)
+                points[-1] = (last[0], merged)
+                self._counts[place] = count + 1
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for points in self._points:
+            points.clear()
+        self._counts = [0] * len(RANGES)
+
+    def points(self, zoom: Range) -> deque[Point]:
+        """Those of one range, oldest first."""
+        return self._points[RANGES.index(zoom)]
+
+    def columns(self, zoom: Range, now: float, count: int) -> list[float | None]:
+        """What a chart of `count` columns shows of one range."""
+        points = reversed(self.points(zoom))
+        return bucketed(points, now, zoom.span_s, count, peak=self.peak and zoom.step_s > 0)
+
+    @property
+    def latest(self) -> float | None:
+        """The newest figure; `None` if it is unknown."""
+        return self._points[0][-1][1] if self._points[0] else None
 
 
 class RunModel:
@@ -83,12 +149,34 @@ class RunModel:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.snapshot: Snapshot | None = None
-        self.series: dict[str, deque[Point]] = {name: deque(maxlen=POINTS_MAX) for name in SERIES}
+        self.series: dict[str, Track] = {name: Track(peak=name in PEAKS) for name in SERIES}
+        self.zoom = RANGES[0]
+        """How far back the charts look now."""
+        self.charts = 0
+        """Which pair of them is shown, of `widgets/charts.py`."""
+        self.gpu_series = GpuSeries([zoom.span_s for zoom in RANGES])
+        self._newest_s = 0.0
         self.events: deque[EventRecord] = deque(maxlen=EVENTS_MAX)
+        self.events_seen = 0
+        """How many were told in all: the number after that of the newest."""
+        self.chosen: EventRecord | None = None
+        """The event that the charts point out."""
+        self.snoozes: tuple[Snooze, ...] = session.snoozes()
+        self.counters = StartCounters()
+        self._counted = 0
+        """Number of the last line of the log that they were fed."""
+        self._rewinds = 0
         self.lost: str | None = None
         self.ended = False
         """The run is over and so is its supervisor: there is nobody left to ask."""
-        self.log = LogBuffer(session.log())
+        self.player: Player | None = getattr(session, "player", None)
+        """By which a recording is paused and moved; a live run has none."""
+        self.log = LogBuffer(
+            session.log(),
+            None if self.player is not None else session.log,
+            run_id=session.run.id,
+            created_s=session.run.created_s,
+        )
 
     @property
     def run(self) -> RunInfo:
@@ -120,9 +208,23 @@ class RunModel:
         return f"restart {status.restart} of {RESTARTS_MAX} in {left}"
 
     @property
+    def idle_stop(self) -> str:
+        """Idleness that was warned of, with the countdown to its stop: `idle 5m00s, stops in 25m00s`; else empty."""
+        money = self.snapshot.money if self.snapshot and self.lost is None else None
+        return idle_text(money) if money is not None else ""
+
+    @property
     def now(self) -> float:
         """Time of the newest snapshot: the screen never claims to know more."""
         return self.snapshot.time_s if self.snapshot else self.run.created_s
+
+    @property
+    def offset_s(self) -> float:
+        """How far the clock of the server's machine, and so its log, is ahead of UTC."""
+        if self.player is not None:
+            playing = self.player.playing
+            return playing.local_s - playing.at_s
+        return utc_offset_s(self.run.id, self.run.created_s, None)
 
     @property
     def busy(self) -> int | None:
@@ -136,15 +238,32 @@ class RunModel:
             return None
         return engine.running + (engine.waiting or 0)
 
+    def snoozed(self, hint: Hint) -> Snooze | None:
+        """The snooze that holds for this hint now, if there is one."""
+        started_s = self.snapshot.status.started_s if self.snapshot else None
+        return snooze_of(hint, self.snoozes, self.now, started_s)
+
     @property
-    def firing(self) -> int:
-        """How many hints have something to say."""
-        return sum(h.state is HintState.FIRING for h in self.snapshot.hints) if self.snapshot else 0
+    def firing(self) -> tuple[Hint, ...]:
+        """Hints that have something to say and are not put aside."""
+        hints = self.snapshot.hints if self.snapshot else ()
+        return tuple(h for h in hints if h.state is HintState.FIRING and self.snoozed(h) is None)
+
+    def count_start(self) -> None:
+        """Take in what the log has counted of a start since the last time."""
+        log = self.log
+        if log.rewinds != self._rewinds:
+            self._rewinds, self._counted = log.rewinds, 0
+            self.counters.clear()
+        begin = max(self._counted + 1, log.first_line)
+        self._counted = min(log.last_line, begin + COUNTED_PER_TICK - 1)
+        for number in range(begin, self._counted + 1):
+            self.counters.feed(log.line(number) or "")
 
     @property
     def fix(self) -> tuple[ProfileChange, ...]:
         """The profile change that the failure calls for, once nothing of the server is left or planned."""
-        if self.snapshot is None or self.state not in OVER_STATES or self.lost is not None:
+        if self.snapshot is None or self.state not in OVER_STATES or self.lost is not None or self.player is not None:
             return ()
         status = self.snapshot.status
         return status.diagnosis.change if status.over and status.diagnosis is not None else ()
@@ -163,12 +282,21 @@ class RunModel:
                 for sample in samples:
                     self._add(sample)
                 self.events.extend(events)
+                self.events_seen += len(events)
+            case Rewound():
+                for track in self.series.values():
+                    track.clear()
+                self.gpu_series.clear()
+                self._newest_s = 0.0
+                self.chosen = None
+                self.events.clear()
             case Pushed(snapshot=snapshot):
                 self.snapshot = snapshot
                 self.lost = None
                 self._add(snapshot)
             case Happened(event=event):
                 self.events.append(event)
+                self.events_seen += 1
             case Lost() if not self.live:
                 # A supervisor leaves when its work is done; only before that is its silence a loss.
                 self.ended = True
@@ -176,10 +304,22 @@ class RunModel:
                 self.lost = reason or "the connection closed"
 
     def _add(self, sample: Sample | Snapshot) -> None:
+        if sample.time_s <= self._newest_s:
+            return
+        self._newest_s = sample.time_s
         for name, read in SERIES.items():
-            points = self.series[name]
-            if not points or sample.time_s > points[-1][0]:
-                points.append((sample.time_s, read(sample)))
+            self.series[name].add(sample.time_s, read(sample))
+        self.gpu_series.add(sample.time_s, sample.gpus)
+
+    def choose(self, event: EventRecord) -> None:
+        """Point out this event in the charts, in the nearest range that holds it."""
+        self.chosen = event
+        age_s = self.now - event.time_s
+        self.zoom = next((zoom for zoom in RANGES if age_s < zoom.span_s), RANGES[-1])
+
+    def next_range(self) -> None:
+        """Look further back, or near again."""
+        self.zoom = RANGES[(RANGES.index(self.zoom) + 1) % len(RANGES)]
 
     async def close(self) -> None:
         """Detach; the server goes on."""

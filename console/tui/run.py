@@ -11,23 +11,29 @@ from pathlib import Path
 from typing import Any
 
 from console.client.api import Backend
+from console.core.preferences import Preferences
 from console.io.paths import make_private_dir, state_dir
 
 __all__ = ["run_tui"]
 
+DEFAULTS = Preferences()
 LOG_NAME = "console.log"
+PLAIN_TERMINALS = frozenset({"linux", "vt100", "vt102", "vt220", "dumb"})
+"""Values of TERM whose fonts lack the bars of charts: they get ASCII, as with `--ascii`."""
 
 
 @contextlib.contextmanager
-def guarded_stderr(log_path: Path) -> Iterator[None]:
-    """Textual paints on a copy of fd 2, as UTF-8; fd 2 itself goes to a file.
+def guarded_stderr(log_path: Path | None) -> Iterator[None]:
+    """Textual paints on a copy of fd 2, as UTF-8; fd 2 itself goes to a file, or without one nowhere.
 
     So nothing that a native library prints lands on the screen, and glyphs survive a locale that is not UTF-8.
     """
     painted = os.dup(2)
     kept_stream = sys.__stderr__
-    with log_path.open("ab") as log, os.fdopen(painted, "w", encoding="utf-8", errors="replace") as stream:
-        log_path.chmod(0o600)
+    target = Path(os.devnull) if log_path is None else log_path
+    with target.open("ab") as log, os.fdopen(painted, "w", encoding="utf-8", errors="replace") as stream:
+        if log_path is not None:
+            log_path.chmod(0o600)
         sys.stderr.flush()
         os.dup2(log.fileno(), 2)
         sys.__stderr__ = stream  # type: ignore[misc]
@@ -38,6 +44,19 @@ def guarded_stderr(log_path: Path) -> Iterator[None]:
                 stream.flush()
             os.dup2(painted, 2)
             sys.__stderr__ = kept_stream  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def ending_with_terminal() -> Iterator[None]:
+    """Nothing can be painted or put back on a terminal that is gone: that ends the console and is no defect of it."""
+    try:
+        yield
+    except OSError:
+        from console.tui.terminal_app import GONE_CODE, terminal_gone
+
+        if terminal_gone(sys.__stdin__):
+            raise SystemExit(GONE_CODE) from None
+        raise
 
 
 def forgive_mouse_bytes() -> None:
@@ -63,6 +82,8 @@ def run_tui(
     attach_run: str | None = None,
     ascii_glyphs: bool = False,
     mouse: bool = True,
+    replay: bool = False,
+    preferences: Preferences = DEFAULTS,
 ) -> int:
     """Run the console until it is left; gives the exit code.
 
@@ -70,22 +91,32 @@ def run_tui(
         backend: profiles, engines and runs.
         initial_profile: profile to select in the picker.
         attach_run: run to attach to at once.
-        ascii_glyphs: draw with ASCII only.
+        ascii_glyphs: draw with ASCII only, also where the terminal is known to have little more.
         mouse: listen to the mouse; without it no mouse sequence is sent to the terminal at all.
+        replay: the backend plays a recording: nothing is written, not even a log.
+        preferences: theme, keys, and whether anything may be changed from here.
 
     Raises:
         console.core.errors.StateError: the state directory is not writable.
     """
-    log_path = make_private_dir(state_dir()) / LOG_NAME
-    with guarded_stderr(log_path):
+    log_path = None if replay else make_private_dir(state_dir()) / LOG_NAME
+    with ending_with_terminal(), guarded_stderr(log_path):
         # Importing makes only objects that stay: collecting in between costs a tenth of the time to the first paint.
         gc.disable()
         from console.tui.app import ConsoleApp
+        from console.tui.terminal_app import GONE_CODE, terminal_gone
 
         gc.freeze()
         gc.enable()
         forgive_mouse_bytes()
-        app = ConsoleApp(backend, initial_profile=initial_profile, attach_run=attach_run, ascii_glyphs=ascii_glyphs)
+        app = ConsoleApp(
+            backend,
+            initial_profile=initial_profile,
+            attach_run=attach_run,
+            ascii_glyphs=ascii_glyphs or os.environ.get("TERM") in PLAIN_TERMINALS,
+            replay=replay,
+            preferences=preferences,
+        )
         result = app.run(mouse=mouse)
-        code = app.return_code or 0
+        code = GONE_CODE if terminal_gone(sys.__stdin__) else app.return_code or 0
     return result if isinstance(result, int) else code

@@ -1,4 +1,7 @@
-"""The console on the scripted backend, live: `python -m tests.ui.demo [serve|start|picker] [--ascii] [--no-mouse]`.
+"""The console on the scripted backend, live.
+
+`python -m tests.ui.demo [serve|start|picker] [lines=N] [theme=NAME] [--ascii] [--no-mouse] [--readonly]`, with N log
+lines a second.
 
 For eyes, for a real terminal (tmux) and for measuring what a second of watching costs.
 """
@@ -13,7 +16,9 @@ import time
 from msgspec.structs import replace
 
 from console.client.api import ChatDelta
-from console.core.models import Phase, ServerState
+from console.core.models import EventRecord, Level, Phase, ServerState
+from console.core.preferences import THEMES, Preferences
+from console.protocol import Happened
 from console.tui.run import run_tui
 from tests.fakes.backend import (
     BUSY,
@@ -25,10 +30,10 @@ from tests.fakes.backend import (
     FakeBackend,
     FakeSession,
     gpus,
-    history,
     loading,
     snapshot,
 )
+from tests.ui.states import PAST
 
 
 class Live(FakeSession):
@@ -37,19 +42,23 @@ class Live(FakeSession):
     lines_per_s = 0
     begin = "serve"
 
-    async def updates(self):
+    async def updates(self, history_s=0.0):
         """First the past, then the present."""
         if self.begin == "serve":
-            past = history()
-            yield past
+            yield PAST
         tick = 0
         while True:
             tick += 1
             wave = 0.5 + 0.5 * math.sin(tick / 17)
             self.log_lines += [f"{LOG_LINES[tick % len(LOG_LINES)]} #{tick}.{i}" for i in range(self.lines_per_s)]
             self.queue.put_nowait(replace(self._pushed(tick, wave)))
-            update = await self.queue.get()
-            yield update
+            if tick % 20 == 0:
+                happened = EventRecord(
+                    time_s=NOW_S + tick, kind="hint", text=f"hint of second {tick}", level=Level.WARN
+                )
+                self.queue.put_nowait(Happened(event=happened))
+            while not self.queue.empty():
+                yield self.queue.get_nowait()
             await asyncio.sleep(1.0)
 
     def _pushed(self, tick: int, wave: float):
@@ -112,7 +121,14 @@ def main() -> int:
         sessions={RUN.id: session} | dict.fromkeys(("flash-4xh200", "cpu-smoke"), session),
         engine=None if "no-engine" in words else "cuda-0.33.0",
     )
-    return run_tui(backend, ascii_glyphs="--ascii" in words, mouse="--no-mouse" not in words)
+    theme = next((w.removeprefix("theme=") for w in words if w.startswith("theme=")), "dark")
+    assert theme in THEMES
+    return run_tui(
+        backend,
+        ascii_glyphs="--ascii" in words,
+        mouse="--no-mouse" not in words,
+        preferences=Preferences(theme=theme, readonly="--readonly" in words),
+    )
 
 
 if __name__ == "__main__":

@@ -25,12 +25,13 @@ from console.core.models import (
     ServerStatus,
     SourceStatus,
 )
+from console.core.profile_form import literal
 from console.protocol import Happened
 from console.tui.glyphs import safe
 from console.tui.log_lines import painted
 from console.tui.paint import beside, cut, labelled, line, pad, plain, rule, spread, wrapped
+from console.tui.widgets.chat_text import GrowingMarkdown
 from console.tui.widgets.panel import to_strip
-from console.tui.widgets.transcript import GrowingText
 from tests.fakes.backend import ENTRIES, NO_GPU, RUN, FakeBackend, FakeSession, attached, gpu, loading, snapshot
 from tests.ui.screen_text import grid, running, wait_for, wait_text
 
@@ -159,14 +160,14 @@ async def test_a_lost_supervisor_and_the_list_of_runs(text: str, written: list[s
 @given(NASTY, st.integers(8, 60))
 @settings(max_examples=150, deadline=None)
 def test_painted_lines(text: str, width: int) -> None:
-    grown = GrowingText("text")
+    grown = GrowingMarkdown(width)
     for at in range(0, len(text), 7):
-        grown.add(text[at : at + 7], width)
+        grown.add(text[at : at + 7])
     lines = [
         line(text, (text, "muted")),
         *wrapped(text, width),
         *labelled([(safe(text)[:5], text, "text")], width),
-        *grown.lines,
+        *grown.rows,
         rule(text, width),
         spread(line(text), line(text), width),
         cut(line(text), width),
@@ -197,3 +198,24 @@ class _Widget:
 def test_what_reaches_the_screen_is_made_safe_again(text: str) -> None:
     strip = to_strip(_Widget(), ((text, "text"),), 40)  # type: ignore[arg-type]
     assert obeyed(strip.text) == []
+
+
+@pytest.mark.parametrize("text", PAYLOADS.values(), ids=PAYLOADS)
+async def test_the_editor_of_profiles(text: str, written: list[str]) -> None:
+    odd = literal(text)
+    backend = FakeBackend()
+    backend.texts["flash-4xh200"] = (
+        f"{odd} = 1\n[profile]\ntitle = {odd}\n[model]\nid = {odd}\n[serve]\nkv_cache_dtype = {odd}\n"
+        f"{odd} = 2\n[serve.extra]\n{odd} = {odd}\n[env]\nA = {odd}\n"
+    )
+    async with running(backend, size=(120, 40)) as pilot:
+        await wait_text(pilot, "flash-4xh200")
+        await pilot.press("e")
+        await wait_text(pilot, "Edit flash-4xh200", "mistake")
+        check(pilot.app, written)
+        await pilot.press("slash", *"kv_cache_dtype", "enter", "enter")
+        await wait_for(pilot, lambda: pilot.app.focused.id == "field-text", "open")
+        check(pilot.app, written)
+        await pilot.press("enter", "x", "d")
+        await wait_text(pilot, "what differs")
+        check(pilot.app, written)

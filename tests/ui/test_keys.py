@@ -10,15 +10,18 @@ from msgspec.structs import replace
 
 from console.client.api import Lost
 from console.core.errors import HardwareError, NotRunningError, UsageError
-from console.core.models import Phase, ProfileChange, ServerState, ServerStatus
+from console.core.hints import explain_rules
+from console.core.models import Hint, HintState, Phase, ProfileChange, ServerState, ServerStatus
 from console.tui.actions import ACTIONS, SCOPES, bindings_for
 from console.tui.app import ConsoleApp
+from console.tui.model import RANGES
 from console.tui.screens import dialogs
 from console.tui.screens.dashboard import DashboardScreen
 from console.tui.screens.picker import PickerScreen
 from tests.fakes.backend import (
     CPU_RUN,
     IDLE,
+    MONEY,
     NOW_S,
     READY,
     RUN,
@@ -227,6 +230,18 @@ async def test_hints_select_and_explain() -> None:
         await wait_text(pilot, "83 °C for 40 s.")
 
 
+async def test_a_hint_tells_its_rule_its_times_and_its_documentation() -> None:
+    rule = next(rule for rule in explain_rules() if rule.id == "kv-fp8")
+    hint = Hint(id=rule.id, title=rule.title, evidence=("Seen.",), doc=rule.doc)
+    unjudged = replace(hint, state=HintState.UNJUDGED, missing="KV cache usage: no answer from /metrics")
+    for shown in (hint, unjudged):
+        backend, _ = attached(snapshot(hints=(shown,)))
+        async with running(backend) as pilot:
+            await wait_text(pilot, rule.title)
+            await pilot.press("h", "enter")
+            await wait_text(pilot, "looks back 30 s, fires after 30 s, stops after 1 min", rule.doc)
+
+
 @pytest.mark.parametrize(("keys", "code", "stops"), [(["enter"], 0, 0), (["l"], 0, 0)])
 async def test_quit_leaves_the_server_running_by_default(keys: list[str], code: int, stops: int) -> None:
     backend, session = attached(snapshot())
@@ -332,6 +347,31 @@ async def test_stop_when_idle_says_so_and_a_refusal_is_told() -> None:
         await wait_text(pilot, "No request is running.")
         await pilot.press("y")
         await wait_text(pilot, "✖ Nobody answers", "the supervisor is gone")
+
+
+async def test_an_idle_server_can_be_kept_and_only_then() -> None:
+    backend, session = attached(snapshot(engine=IDLE))
+    idle = replace(MONEY, idle_s=300.0, idle_counted_s=300.0, idle_warned=True, idle_stop_in_s=1500.0)
+    async with running(backend) as pilot:
+        await wait_text(pilot, "READY")
+        await pilot.press("K")
+        session.push(snapshot(engine=IDLE, seq=2, money=idle))
+        await wait_text(pilot, "idle 5m00s, stops in 25m00s", "K keep")
+        assert session.postponed == 0
+        await pilot.press("K")
+        await wait_for(pilot, lambda: session.postponed == 1, "asked")
+        await wait_for(pilot, lambda: any(n.title == "Postponed" for n in pilot.app._notifications), "told")
+        session.push(snapshot(engine=IDLE, seq=3, money=MONEY))
+        await wait_for(pilot, lambda: "K keep" not in text(pilot.app), "nothing to keep")
+
+
+async def test_a_postponement_that_is_refused_is_told() -> None:
+    backend, session = attached(STATES["idle-warned"]().sessions[RUN.id].queue.get_nowait())
+    session.refuse = NotRunningError("Nobody answers", "the supervisor is gone")
+    async with running(backend) as pilot:
+        await wait_text(pilot, "K keep")
+        await pilot.press("K")
+        await wait_text(pilot, "✖ Nobody answers")
 
 
 async def test_restart_asks() -> None:
@@ -480,7 +520,7 @@ async def test_bursts_of_snapshots_repaint_once() -> None:
         await wait_for(pilot, lambda: dashboard.model.snapshot.seq == 201, "taken in")
         await pilot.pause()
         assert painted < 20
-        assert len(dashboard.model.series["kv"]) == 201
+        assert len(dashboard.model.series["kv"].points(RANGES[0])) == 201
 
 
 def test_the_app_is_typed_for_what_screens_use() -> None:

@@ -3,91 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container, Horizontal, Vertical
 from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
+from console.client.api import Player
 from console.core.models import ServerState
-from console.tui import fmt
 from console.tui.actions import bindings_for
+from console.tui.glyphs import safe
 from console.tui.messages import LogGrew, SnapshotArrived
 from console.tui.model import RunModel
+from console.tui.panes import PANES, Pane
 from console.tui.screens.dialogs import hint_dialog
-from console.tui.widgets.chart import Chart
-from console.tui.widgets.chat import ChatPane
-from console.tui.widgets.failure import Failure
-from console.tui.widgets.figures import Figures
-from console.tui.widgets.gpu_table import GpuTable
+from console.tui.snoozing import toggle_snooze
+from console.tui.widgets.bench_pane import BenchFailed, BenchPane, BenchWanted
+from console.tui.widgets.events_pane import EventChart, EventOpen
 from console.tui.widgets.header import Banner, Header, TabBar
-from console.tui.widgets.hints import Hints, HintsExplain
+from console.tui.widgets.hints import Hints, HintsApply, HintsExplain, HintsSnooze
 from console.tui.widgets.key_bar import KeyBar
 from console.tui.widgets.log_pane import LogPane
-from console.tui.widgets.log_view import LogTail
-from console.tui.widgets.phases import Phases
+from console.tui.widgets.overview import STAGES
+from console.tui.widgets.replay_bar import ReplayBar
 
 if TYPE_CHECKING:
     from console.tui.app import ConsoleApp
 
-__all__ = ["KV_WARN_PERCENT", "DashboardScreen"]
+__all__ = ["DashboardScreen"]
 
 LOG_PERIOD_S = 0.2
-BESIDE_FAILURE_ROWS = 8
-"""Header, tabs, margins, keys and the least of the log that stay in sight around the card of a failure."""
-KV_WARN_PERCENT = 90.0
-"""From here on vLLM soon has to make requests wait or preempt them."""
-STAGES: dict[ServerState, str] = {
-    ServerState.STARTING: "-starting",
-    ServerState.LOADING: "-starting",
-    ServerState.STOPPING: "-stopping",
-    ServerState.READY: "-serving",
-    ServerState.UNHEALTHY: "-serving",
-    ServerState.STOPPED: "-over",
-    ServerState.FAILED: "-over",
-    ServerState.CRASHED: "-over",
-}
-"""CSS classes: what the overview shows in each state."""
-HELP: dict[str, tuple[str, ...]] = {
-    "overview": ("dashboard", "hints", "list", "app"),
-    "logs": ("logs", "dashboard", "app"),
-    "chat": ("prompt", "chat", "dashboard", "app"),
-}
+LAYOUT_WAIT_S = 0.02
+"""After so long a pane that was just shown is looked at again: has it its size?"""
+MISSING_SHOWN_S = 10.0
+"""For so long it is said what a recording does not hold."""
+PLAYING = frozenset({"pause", "seek", "seek_event", "faster", "begin"})
+NEED_A_SERVER = frozenset({"stop", "restart", "fix", "reattach", "profiles", "keep"})
+"""In a recording their keys say why they do nothing."""
+CHAT_PANE = "pane('chat')"
 
 
 class DashboardScreen(Screen[None]):
     """Attached to one run."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings_for("dashboard")
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("dashboard"), *bindings_for("replay")]
     AUTO_FOCUS = ""
 
     def __init__(self, model: RunModel) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(classes=STAGES[model.state])
+        self.model: RunModel = model
         self.active = "overview"
         self._hinted = False
+        self._idling = False
+        self._owed_run = False
+        self._owed_log = False
 
     def compose(self) -> ComposeResult:
         yield Header(id="header")
-        yield TabBar(id="tabs")
+        yield TabBar([(pane.id, pane.digit, pane.title) for pane in PANES], id="tabs")
         yield Banner(id="banner")
-        with ContentSwitcher(id="panes", initial="overview"):
-            with Vertical(id="overview"):
-                with Horizontal(id="charts"):
-                    yield Chart(id="chart-util", role="fill")
-                    yield Chart(id="chart-kv", role="kv", warn=KV_WARN_PERCENT)
-                yield Figures(id="figures")
-                yield Phases(id="phases")
-                with Container(id="middle"):
-                    yield GpuTable(id="gpus")
-                    yield Hints(id="hints")
-                yield Failure(id="failure")
-                yield LogTail(id="tail")
-            yield LogPane(id="logs")
-            yield ChatPane(id="chat")
+        with ContentSwitcher(id="panes", initial=self.active):
+            for pane in PANES:
+                yield pane.make()
+        yield ReplayBar(id="replay")
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -96,6 +77,9 @@ class DashboardScreen(Screen[None]):
         self.set_focus(None)
         self.refresh_run()
         self._pump()
+        if self.model.player is not None and self.model.player.missing:
+            text = "\n".join(map(safe, self.model.player.missing))
+            self.notify(text, title="Not all of it is here", timeout=MISSING_SHOWN_S, markup=False)
 
     @property
     def console(self) -> ConsoleApp:
@@ -105,15 +89,36 @@ class DashboardScreen(Screen[None]):
     @property
     def help_scopes(self) -> tuple[str, ...]:
         """Which keys the help tells of."""
-        return HELP[self.active]
+        scopes = (*self.pane.scopes, "app")
+        return ("replay", *(scope for scope in scopes if scope != "prompt")) if self.model.player else scopes
+
+    @property
+    def pane(self) -> Pane:
+        """The one in sight."""
+        return next(pane for pane in PANES if pane.id == self.active)
 
     def on_snapshot_arrived(self, event: SnapshotArrived) -> None:
         """A tick."""
-        self.refresh_run()
+        self._owed_run = True
+        self._show_owed()
 
     def on_log_grew(self, event: LogGrew) -> None:
         """New lines."""
-        self._show_log()
+        self._owed_log = True
+        self._show_owed()
+
+    def _show_owed(self) -> None:
+        """Show what came, once the terminal has taken what came before; keys never wait for that."""
+        if self.console.pace.behind:
+            return
+        if self._owed_run:
+            self._owed_run = False
+            self.refresh_run()
+            self.call_after_refresh(self.console.ask_pace)
+        if self._owed_log:
+            self._owed_log = False
+            self._show_log()
+            self.call_after_refresh(self.console.ask_pace)
 
     def on_resize(self, event: Resize) -> None:
         """Panels choose their height by that of the screen."""
@@ -122,12 +127,10 @@ class DashboardScreen(Screen[None]):
     def _pump(self) -> None:
         if self.model.log.pump(self.model.snapshot.log_bytes if self.model.snapshot else 0):
             self.post_message(LogGrew())
+        self._show_owed()
 
     def _show_log(self) -> None:
-        if self.active == "overview":
-            self.query_one("#tail", LogTail).show(self.model.log)
-        elif self.active == "logs":
-            self.query_one("#logs", LogPane).show(self.model.log)
+        self.pane.log(self.query_one(f"#{self.active}"), self)
 
     def refresh_run(self) -> None:
         """Paint what changed, in the pane that is in sight."""
@@ -142,55 +145,15 @@ class DashboardScreen(Screen[None]):
                 self.refresh_bindings()
             self.set_class(not (model.snapshot and model.snapshot.gpus), "-gpuless")
             hinted = bool(model.snapshot and model.snapshot.hints)
-            if hinted is not self._hinted:
-                self._hinted = hinted
+            idling = bool(model.idle_stop)
+            if hinted is not self._hinted or idling is not self._idling:
+                self._hinted, self._idling = hinted, idling
                 self.refresh_bindings()
             self.query_one("#header", Header).show(model)
             self.query_one("#tabs", TabBar).show(model, self.active)
             self.query_one("#banner", Banner).show(self._banner_text())
-            if self.active == "overview":
-                self._show_overview(stage)
-            elif self.active == "chat":
-                self.query_one("#chat", ChatPane).show(model)
-
-    def _show_overview(self, stage: str) -> None:
-        model = self.model
-        if stage == "-serving":
-            self._show_charts()
-            self.query_one("#figures", Figures).show(model)
-            self.query_one("#hints", Hints).show(model)
-        elif stage == "-over":
-            self.query_one("#failure", Failure).show(model, self.size.height - BESIDE_FAILURE_ROWS)
-        else:
-            self.query_one("#phases", Phases).show(model)
-        self.query_one("#gpus", GpuTable).show(model)
-        self.query_one("#tail", LogTail).show(model.log)
-
-    def _stale(self, name: str) -> str:
-        source = self.model.stale(name)
-        if source is None:
-            return ""
-        return f"{fmt.duration(source.age_s)} old" if source.age_s is not None else "no answer yet"
-
-    def _show_charts(self) -> None:
-        model = self.model
-        snapshot = model.snapshot
-        util, kv = self.query_one("#chart-util", Chart), self.query_one("#chart-kv", Chart)
-        gpus = snapshot.gpus if snapshot else None
-        if gpus:
-            name = next((g.name for g in gpus if g.name), "GPU")
-            util.show(
-                model,
-                "gpu",
-                "GPU util",
-                f"mean of {len(gpus)} × {name}" if len(gpus) > 1 else name,
-                self._stale("gpu"),
-            )
-        else:
-            util.show(model, "cpu", "Host CPU", "no GPU", self._stale("host"))
-        engine = snapshot.engine if snapshot else None
-        tokens = f"{fmt.count(engine.kv_cache_tokens)} tokens" if engine and engine.kv_cache_tokens else ""
-        kv.show(model, "kv", "KV cache", tokens, self._stale("metrics"))
+            self.query_one("#replay", ReplayBar).show(model)
+            self.pane.show(self.query_one(f"#{self.active}"), self)
 
     def _banner_text(self) -> str:
         model = self.model
@@ -199,7 +162,8 @@ class DashboardScreen(Screen[None]):
             return f"Lost the supervisor: {reason}. These figures are old; the server may go on. a attaches again."
         if model.state is ServerState.UNHEALTHY and model.snapshot is not None:
             reason = model.snapshot.status.reason or "the server does not answer /health"
-            return f"Unhealthy: {reason.rstrip('.')}. l shows the log, r restarts."
+            keys = "l shows the log" if model.player is not None else "l shows the log, r restarts"
+            return f"Unhealthy: {reason.rstrip('.')}. {keys}."
         disk = model.stale("disk")
         return f"{disk.error}." if disk is not None and disk.error else ""
 
@@ -207,32 +171,50 @@ class DashboardScreen(Screen[None]):
         """Keys that make no sense now are off, and off the key bar."""
         model = self.model
         status = model.snapshot.status if model.snapshot else None
+        recorded = model.player is not None
+        if action in PLAYING:
+            return recorded
+        if recorded and (action in NEED_A_SERVER or (action == "pane" and parameters[:1] == ("chat",))):
+            return False
         works: dict[str, Callable[[], bool]] = {
             "jump": lambda: bool(status and status.diagnosis and status.diagnosis.line),
             "fix": lambda: model.fix != (),
             "reattach": lambda: model.lost is not None,
             "stop": lambda: bool(model.planned) or (model.live and model.state is not ServerState.STOPPING),
             "restart": lambda: model.state is not ServerState.STOPPING,
+            "keep": lambda: bool(model.idle_stop),
             "hints": lambda: STAGES[model.state] == "-serving" and bool(model.snapshot and model.snapshot.hints),
+            "range": lambda: self._charted,
+            "charts": lambda: STAGES[model.state] == "-serving" and self.active == "overview",
             "pane": lambda: parameters[:1] != (self.active,),
         }
         return works[action]() if action in works else True
 
     def action_pane(self, name: str) -> None:
         """Show this pane."""
+        if self.active == "overview" and name != "overview":
+            self.model.chosen = None
         self.active = name
         self.query_one("#panes", ContentSwitcher).current = name
-        if name == "logs":
-            self.query_one("#log-view").focus()
-            self.call_after_refresh(self._show_log)
-        elif name == "chat":
-            chat = self.query_one("#chat", ChatPane)
-            chat.show(self.model)
-            chat.prompt.focus()
-        else:
-            self.set_focus(None)
+        self.pane.enter(self.query_one(f"#{name}"), self)
+        self.call_after_refresh(self._show_log)
         self.call_after_refresh(self.refresh_run)
         self.refresh_bindings()
+
+    def action_range(self) -> None:
+        """Let the charts look further back, or near again."""
+        self.model.next_range()
+        self.refresh_run()
+
+    def action_charts(self) -> None:
+        """Show the next pair of charts."""
+        self.model.charts += 1
+        self.refresh_run()
+
+    @property
+    def _charted(self) -> bool:
+        """Charts are in sight."""
+        return self.active == "gpu" or (self.active == "overview" and STAGES[self.model.state] == "-serving")
 
     def action_hints(self) -> None:
         """Go to the hints."""
@@ -244,14 +226,99 @@ class DashboardScreen(Screen[None]):
         """All of one hint."""
         self.app.push_screen(hint_dialog(event.hint))
 
+    def on_hints_snooze(self, event: HintsSnooze) -> None:
+        """Ask for how long, and put it aside; or show it again."""
+        self.run_worker(self._snooze(event), group="snooze", exclusive=True, exit_on_error=False)
+
+    async def _snooze(self, event: HintsSnooze) -> None:
+        await toggle_snooze(self.console, self.model, event.hint)
+        self.refresh_run()
+        self.refresh_bindings()
+
+    def on_event_open(self, event: EventOpen) -> None:
+        """The log at the time of an event."""
+        self.show_log_at(event.event.time_s)
+
+    def on_event_chart(self, event: EventChart) -> None:
+        """An event in the charts."""
+        self.model.choose(event.event)
+        self.action_pane("overview")
+
+    def show_log_at(self, time_s: float) -> None:
+        """Show the log at this moment (Unix seconds)."""
+        self.action_pane("logs")
+        self._in_log(lambda pane: pane.open_at(time_s))
+
+    def _in_log(self, act: Callable[[LogPane], None]) -> None:
+        """Do this in the log as soon as the pane has its size: before, nothing can be scrolled."""
+        pane = self.query_one("#logs", LogPane)
+        if pane.view.size.height:
+            act(pane)
+        elif self.active == "logs":
+            self.set_timer(LAYOUT_WAIT_S, partial(self._in_log, act))
+
+    def on_bench_wanted(self, event: BenchWanted) -> None:
+        """Ask, then measure."""
+        if self.model.player is not None:
+            self._refuse(self.model.player)
+        else:
+            self.console.start_bench(self.query_one("#bench", BenchPane), event.plan)
+
+    def on_bench_failed(self, event: BenchFailed) -> None:
+        """Why it could not be measured."""
+        self.console.show_problem(event.error)
+
+    def on_hints_apply(self, event: HintsApply) -> None:
+        """Show the change, ask, then try and measure it."""
+        if self.model.player is not None:
+            self._refuse(self.model.player)
+        else:
+            self.console.start_apply(event.hint)
+
     def action_jump(self) -> None:
         """Show the line of the log that explains the failure."""
         snapshot = self.model.snapshot
         line = snapshot.status.diagnosis.line if snapshot and snapshot.status.diagnosis else None
         if line is not None:
             self.action_pane("logs")
-            pane = self.query_one("#logs", LogPane)
-            self.call_after_refresh(pane.jump_to, line)
+            self._in_log(lambda pane: pane.jump_to(line))
+
+    def _play(self, act: Callable[[Player], None]) -> None:
+        if self.model.player is not None:
+            act(self.model.player)
+            self.refresh_run()
+
+    def action_pause(self) -> None:
+        """Hold the recording, or go on."""
+        self._play(lambda player: player.pause())
+
+    def action_seek(self, step_s: float) -> None:
+        """Move in the recording."""
+        self._play(lambda player: player.seek(step_s))
+
+    def action_seek_event(self, step: int) -> None:
+        """To the next or the last event."""
+        self._play(lambda player: player.seek_event(step))
+
+    def action_faster(self, step: int) -> None:
+        """Faster or slower."""
+        self._play(lambda player: player.faster(step))
+
+    def action_begin(self) -> None:
+        """To the beginning of the recording."""
+        self._play(lambda player: player.restart_play())
+
+    def _refuse(self, player: Player) -> None:
+        self.notify(player.refusal, title="Not in a recording", severity="warning", markup=False)
+
+    def refused(self, action: str) -> bool:
+        """In a recording, say why a key that needs a server does nothing."""
+        player = self.model.player
+        name = action.partition("(")[0]
+        if player is None or not (name in NEED_A_SERVER or action == CHAT_PANE):
+            return False
+        self._refuse(player)
+        return True
 
     def action_stop(self) -> None:
         """Ask, then stop."""
@@ -264,6 +331,10 @@ class DashboardScreen(Screen[None]):
     def action_restart(self) -> None:
         """Ask, then restart."""
         self.console.start_restart()
+
+    def action_keep(self) -> None:
+        """Postpone the idle deadline."""
+        self.console.start_keep()
 
     def action_reattach(self) -> None:
         """Try to attach again."""

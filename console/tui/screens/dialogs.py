@@ -5,7 +5,7 @@ A question about something that cannot be undone is a `Confirm`: text that was m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,6 +17,8 @@ from textual.screen import ModalScreen
 from textual.timer import Timer
 
 from console.core.errors import ConsoleError
+from console.core.hints import explain_rules
+from console.core.hints.page import times_text
 from console.core.models import Hint, HintState, ProfileChange
 from console.protocol import RunInfo
 from console.tui import fmt
@@ -39,6 +41,7 @@ __all__ = [
     "help_dialog",
     "hint_dialog",
     "problem_dialog",
+    "trial_dialog",
 ]
 
 
@@ -218,6 +221,7 @@ def hint_dialog(hint: Hint) -> Dialog:
     rows: list[tuple[str, Line, str]] = []
     if hint.state is HintState.UNJUDGED:
         rows.append(("text", (("Missing  ", "muted"),), hint.missing or "figures that this rule needs"))
+        rows += rule_rows(hint)
         return Dialog(f"○ {hint.title}", rows, CLOSE)
     rows += [("text", ((f"{'Seen' if i == 0 else '':<9}", "muted"),), text) for i, text in enumerate(hint.evidence)]
     if hint.held_s:
@@ -229,19 +233,26 @@ def hint_dialog(hint: Hint) -> Dialog:
     if hint.change:
         settings = " ".join(f"--set {c.key}={value_text(c.after)}" for c in hint.change if c.after is not None)
         if settings:
-            rows += [("text", (), ""), ("muted", (("Try it   ", "muted"),), f"stop, then launch with {settings}")]
+            rows += [("text", (), ""), ("muted", (("Try it   ", "muted"),), "A on the hint applies and measures it;")]
+            rows.append(("muted", (("         ", "muted"),), f"or launch with {settings}"))
+    rows += rule_rows(hint)
     return Dialog(f"{LEVEL_GLYPHS[hint.level]} {hint.title}", rows, CLOSE, role=LEVEL_ROLES[hint.level])
+
+
+def rule_rows(hint: Hint) -> list[tuple[str, Line, str]]:
+    """What the rule behind a hint looks at, its times, and where to read on."""
+    rule = next((rule for rule in explain_rules() if rule.id == hint.id), None)
+    fields = [] if rule is None else [("Rule", rule.looks_at), ("Times", times_text(rule))]
+    rows: list[tuple[str, Line, str]] = [("text", (), "")] if fields or hint.doc else []
+    rows += [("muted", ((f"{label:<9}", "muted"),), text) for label, text in fields]
+    if hint.doc:
+        rows.append(("muted", (), hint.doc))  # on a line of its own, so that it can be copied whole
+    return rows
 
 
 def change_dialog(name: str, change: Sequence[ProfileChange], warnings: Sequence[str]) -> Dialog:
     """A profile change as a difference, and whether to start with it."""
-    rows: list[tuple[str, Line, str]] = []
-    for item in change:
-        for mark, role, value in (("- ", "bad", item.before), ("+ ", "ok", item.after)):
-            if value is not None:
-                rows.append((role, ((mark, role),), f"{item.key} = {value_text(value)}"))
-        if item.after is None:
-            rows.append(("muted", (("  ", "muted"),), f"{item.key} is left to vLLM"))
+    rows = _difference(change)
     rows.append(("text", (), ""))
     rows += [("warn", (), warning) for warning in warnings]
     rows.append(("text", (), "All other settings stay as they were in this run."))
@@ -253,12 +264,42 @@ def change_dialog(name: str, change: Sequence[ProfileChange], warnings: Sequence
     return Dialog(f"Start {name} again with this change?", rows, options)
 
 
-def help_dialog(scopes: tuple[str, ...]) -> Dialog:
-    """The keys of these scopes, from the table of actions."""
+def trial_dialog(name: str, change: Sequence[ProfileChange], consequence: str) -> Dialog:
+    """A profile change as a difference, and whether to try it on the server that runs."""
+    rows = _difference(change)
+    rows += [
+        ("text", (), ""),
+        (
+            "text",
+            (),
+            "Measures what serves now, restarts with the change after the requests in flight, and measures "
+            "again. Then you keep it, also in your profile, or take it back. If anything ends this console meanwhile, "
+            "what serves now serves again.",
+        ),
+        ("warn", (), consequence),
+    ]
+    return Dialog(
+        f"Try this change on {name}?", rows, (Option("yes", "y", "try and measure it"), Option("no", "n", "not now"))
+    )
+
+
+def _difference(change: Sequence[ProfileChange]) -> list[tuple[str, Line, str]]:
     rows: list[tuple[str, Line, str]] = []
-    for title, keys in help_rows(scopes):
+    for item in change:
+        for mark, role, value in (("- ", "bad", item.before), ("+ ", "ok", item.after)):
+            if value is not None:
+                rows.append((role, ((mark, role),), f"{item.key} = {value_text(value)}"))
+        if item.after is None:
+            rows.append(("muted", (("  ", "muted"),), f"{item.key} is left to vLLM"))
+    return rows
+
+
+def help_dialog(scopes: tuple[str, ...], keys: Mapping[str, str]) -> Dialog:
+    """The keys of these scopes, from the table of actions and the operator's own."""
+    rows: list[tuple[str, Line, str]] = []
+    for title, lines in help_rows(scopes, keys):
         rows += [("strong", (), title)]
-        rows += [("text", (("  ", "text"), (f"{clip(key, 14):<15}", "key")), text) for key, text in keys]
+        rows += [("text", (("  ", "text"), (f"{clip(key, 14):<15}", "key")), text) for key, text in lines]
         rows.append(("text", (), ""))
     rows.append(
         ("muted", (), "Figures that are not known are shown as –. A source that does not answer says since when.")

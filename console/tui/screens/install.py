@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import Callable
 from typing import ClassVar
 
-from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
-
-from console.client.api import Backend, InstallProgress, LaunchPlan
-from console.core.errors import ConsoleError
+from console.client.api import InstallProgress, LaunchPlan
 from console.tui import fmt
 from console.tui.paint import BLANK, Line, line, rule, spread, wrapped
+from console.tui.screens.work import Board, WorkScreen
 from console.tui.widgets.gpu_table import meter
-from console.tui.widgets.panel import Panel
 
 __all__ = ["STEPS_MAX", "InstallScreen"]
 
@@ -24,7 +18,7 @@ STEPS_MAX = 200
 """Steps kept."""
 
 
-class Steps(Panel):
+class Steps(Board):
     """What was done, what is being done."""
 
     def __init__(self, title: str) -> None:
@@ -32,8 +26,6 @@ class Steps(Panel):
         self._title = title
         self.steps: list[str] = []
         self.fraction: float | None = None
-        self.begin_s = time.monotonic()
-        self.ending = ""
 
     def paint(self, width: int, height: int) -> list[Line]:
         elapsed = fmt.duration(time.monotonic() - self.begin_s)
@@ -50,59 +42,26 @@ class Steps(Panel):
         return out
 
 
-class InstallScreen(ModalScreen[LaunchPlan | ConsoleError | None]):
-    """Gives the new plan, the error, or `None` when it was cancelled."""
+class InstallScreen(WorkScreen[LaunchPlan, InstallProgress]):
+    """Gives the new plan."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,x,q", "cancel", "cancel", show=True, priority=True)]
+    GROUP: ClassVar[str] = "install"
+    FAILED: ClassVar[str] = "The installation failed"
+    CANCELLING: ClassVar[str] = "cancelling: removing what was made"
 
-    def __init__(self, backend: Backend, plan: LaunchPlan) -> None:
-        super().__init__()
-        self._backend = backend
-        self._plan = plan
-
-    def compose(self) -> ComposeResult:
-        with Vertical(id="dialog"):
-            yield Steps(f"Installing the engine for {self._plan.profile_name}")
-
-    @property
-    def steps(self) -> Steps:
+    def board(self) -> Steps:
         """The list of steps."""
-        return self.query_one(Steps)
+        return Steps(f"Installing the engine for {self.plan.profile_name}")
 
-    def on_mount(self) -> None:
-        """Begin at once: the question was asked before."""
-        self.app.run_worker(self._install(), group="install", exclusive=True, exit_on_error=False)
-        self.set_interval(1.0, self.steps.repaint)
+    async def work(self, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
+        """Install it and plan again."""
+        return await self.backend.install_engine(self.plan, progress)
 
-    async def _install(self) -> None:
-        loop = asyncio.get_running_loop()
-
-        def progress(update: InstallProgress) -> None:
-            loop.call_soon_threadsafe(self._progress, update)
-
-        try:
-            plan = await self._backend.install_engine(self._plan, progress)
-        except asyncio.CancelledError:
-            self.dismiss(None)
-            return
-        except ConsoleError as error:
-            self.dismiss(error)
-            return
-        except Exception as error:
-            self.dismiss(ConsoleError("The installation failed", f"{type(error).__name__}: {error}"))
-            return
-        self.dismiss(plan)
-
-    def _progress(self, update: InstallProgress) -> None:
-        steps = self.steps
+    def advance(self, update: InstallProgress) -> None:
+        """Add a step, or bring the last one up to date."""
+        steps = self.query_one(Steps)
         # A download tells its progress in words that change many times; it stays one step.
         same = steps.steps and steps.steps[-1].partition(" ")[0] == update.step.partition(" ")[0]
         steps.steps = [*(steps.steps[:-1] if same else steps.steps), update.step][-STEPS_MAX:]
         steps.fraction = update.fraction
         steps.repaint()
-
-    def action_cancel(self) -> None:
-        """Stop it; the backend removes what it made."""
-        self.steps.ending = "cancelling: removing what was made"
-        self.steps.repaint()
-        self.app.workers.cancel_group(self.app, "install")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from textual.app import ComposeResult
 from textual.screen import Screen
 
 from console.tui.paint import Line, wrapped
 from console.tui.widgets.panel import Panel
+
+if TYPE_CHECKING:
+    from console.tui.app import ConsoleApp
 
 __all__ = ["HEIGHT_MIN", "WIDTH_MIN", "TooSmallScreen"]
 
@@ -29,6 +34,10 @@ class TooSmallScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Sentence()
+
+    def on_screen_resume(self) -> None:
+        """One that other screens had covered leaves if it is not needed any more."""
+        cast("ConsoleApp", self.app).mind_size()
 
     def on_resize(self) -> None:
         """Say the new size."""

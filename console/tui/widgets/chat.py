@@ -1,4 +1,4 @@
-"""Talk to the model: a transcript, an input, and one answer at a time that streams and can be stopped.
+"""Talk to the model: a conversation, an input, and one answer at a time that streams and can be stopped.
 
 The input takes what is typed in every state of the server, so that a message never acts as keys; it says when it cannot
 be sent, and keeps it.
@@ -7,122 +7,62 @@ be sent, and keeps it.
 from __future__ import annotations
 
 import time
-from contextlib import aclosing
+from collections import deque
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
 from typing import Any, ClassVar
 
+import msgspec
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.events import Key
-from textual.message import Message
 from textual.widgets import TextArea
 
-from console.client.api import ChatDelta, ChatMessage, ChatOptions
+from console.core.chat import ChatSettings, options_of, request_payload, too_long
+from console.core.chat_conversation import (
+    Begun,
+    Chosen,
+    Conversation,
+    Cut,
+    File,
+    Record,
+    Said,
+    Turn,
+    messages_of,
+    used_tokens,
+)
 from console.core.errors import ConsoleError
-from console.core.models import OVER_STATES, ServerState
-from console.core.text import StreamCleaner, clean
-from console.tui import conversations
+from console.core.models import ServerState
+from console.core.text import clean
+from console.io import chatfiles, conversations
 from console.tui.actions import bindings_for
-from console.tui.conversations import Turn
 from console.tui.glyphs import safe
 from console.tui.model import RunModel
-from console.tui.paint import Line, wrapped
-from console.tui.widgets.header import since_text, state_words
-from console.tui.widgets.panel import Panel
-from console.tui.widgets.transcript import Transcript
+from console.tui.widgets.chat_answer import ANSWER_CHARS_MAX, Exchange, Incoming
+from console.tui.widgets.chat_errands import Errands
+from console.tui.widgets.chat_prompt import ChatNotice, ChatStatus, Prompt, cannot_send
+from console.tui.widgets.transcript import Marked, Transcript
 
-__all__ = ["PAINT_PERIOD_S", "ChatPane", "Prompt"]
+__all__ = ["PAINT_PERIOD_S", "ChatPane"]
 
 PAINT_PERIOD_S = 0.1
 """A stream of a thousand pieces a second is painted ten times a second."""
-ANSWERING_STATES = frozenset({ServerState.READY, ServerState.UNHEALTHY})
-ANSWER_CHARS_MAX = 4_000_000
-"""An answer is cut off here: far above any context length."""
+STREAMING = "It can go once the answer is complete; esc stops it."
+DRAFT_PERIOD_S = 1.0
+"""What is written is on disk at latest after so long."""
+EXCHANGES_MAX = 20
+"""Of so many, the request and the response are kept as they were written."""
 
 
-class Prompt(TextArea):
-    """Enter sends, ctrl+j starts a new line, escape or tab leave."""
-
-    BINDINGS: ClassVar[list[BindingType]] = bindings_for("prompt")
-
-    class Sent(Message):
-        """The operator has sent this."""
-
-        def __init__(self, text: str) -> None:
-            self.text = text
-            super().__init__()
-
-    class Left(Message):
-        """The operator wants out of the input."""
-
-    async def _on_key(self, event: Key) -> None:
-        if event.key in ("enter", "escape", "tab", "ctrl+j", "ctrl+c"):
-            event.prevent_default()
-
-    def action_send(self) -> None:
-        """Send what is written."""
-        text = self.text.strip()
-        if text:
-            self.post_message(self.Sent(text))
-
-    def action_newline(self) -> None:
-        """Start a new line."""
-        self.insert("\n")
-
-    def action_leave(self) -> None:
-        """Out of the input."""
-        self.post_message(self.Left())
-
-
-def cannot_send(model: RunModel) -> str:
-    """Why no message can be sent now; empty if one can."""
-    if model.lost is not None:
-        return "The line to the supervisor is lost; a on the overview attaches again."
-    if model.state in ANSWERING_STATES:
-        return ""
-    if model.state in OVER_STATES:
-        return f"The server is {model.state}: nobody answers."
-    words = state_words(model.state, model.snapshot.status if model.snapshot else None)
-    return f"{' '.join(part for part in (words, since_text(model)) if part)}: you can write; it can be sent once READY."
-
-
-class ChatNotice(Panel):
-    """One line above the input: why a message cannot be sent now. Takes no room while one can."""
-
-    text = ""
-    sent = False
-
-    def show(self, text: str, sent: bool) -> None:
-        """Show this; `sent` says that a message was meant to go now."""
-        sent = bool(text) and (sent or self.sent)
-        if (text, sent) != (self.text, self.sent):
-            self.text, self.sent = text, sent
-            self.display = bool(text)
-            self.repaint()
-
-    def paint(self, width: int, height: int) -> list[Line]:
-        if not self.text:
-            return []
-        text = f"Not sent, and kept. {self.text}" if self.sent else self.text
-        return wrapped(text, width, "warn" if self.sent else "muted", (("○ ", "warn"),))
-
-
-class ChatPane(Vertical):
-    """The tab `Chat`."""
+class ChatPane(Errands, Vertical):
+    """The tab `Chat`. What opens a dialog or copies something is in `Errands`."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings_for("chat")
 
     def __init__(self, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
-        self._model: RunModel | None = None
-        self._loaded_run = ""
-        self._pending: list[tuple[str, str]] = []
-        self._stop_wanted = False
-
-    def compose(self) -> ComposeResult:
-        yield Transcript(id="transcript")
-        yield ChatNotice(id="chat-notice")
-        yield Prompt(
+        self.transcript = Transcript(id="transcript")
+        self.prompt = Prompt(
             id="prompt",
             compact=True,
             show_line_numbers=False,
@@ -130,73 +70,196 @@ class ChatPane(Vertical):
             highlight_cursor_line=False,
             placeholder="Write a message; enter sends it",
         )
+        self.model: RunModel | None = None
+        self.conversation = Conversation()
+        self.files: list[File] = []
+        """What goes along with the next message."""
+        self.exchanges: deque[Exchange] = deque(maxlen=EXCHANGES_MAX)
+        self.editing: int | None = None
+        """The turn whose place the next message takes."""
+        self._loaded_run = ""
+        self._limit: int | None = None
+        """`max_model_len` as a refusal has named it."""
+        self._incoming: Incoming | None = None
+        self._stop_wanted = False
+        self._painting = False
+        self._told = False
+        self._waiting = False
+        """A message was meant to go while an answer streams."""
+        self._drafting = False
+        self._draft: str | None = None
+
+    def compose(self) -> ComposeResult:
+        yield self.transcript
+        yield ChatNotice(id="chat-notice")
+        yield ChatStatus(id="chat-status")
+        yield self.prompt
 
     @property
-    def transcript(self) -> Transcript:
-        """The conversation."""
-        return self.query_one("#transcript", Transcript)
-
-    @property
-    def prompt(self) -> Prompt:
-        """The input."""
-        return self.query_one("#prompt", Prompt)
+    def turns(self) -> list[Turn]:
+        """All that was said in this conversation."""
+        return self.conversation.turns
 
     def on_mount(self) -> None:
-        """A cursor that blinks costs a repaint each time."""
+        """A cursor that blinks costs a repaint each time; where nothing may be asked, nothing can be written."""
         self.prompt.cursor_blink = False
+        self.prompt.display = not getattr(self.app, "readonly", False)
+
+    def on_unmount(self) -> None:
+        """Keep what is not sent."""
+        self._keep_draft()
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        """Keep what is written before it is sent."""
+        self._draft = event.text_area.text
+        if not self._drafting:
+            self._drafting = True
+            self.set_timer(DRAFT_PERIOD_S, self._keep_draft)
+
+    def _keep_draft(self) -> None:
+        self._drafting = False
+        if self._draft is None:
+            return  # nothing was written here, and the last draft may not have been read
+        # Without a disk what is written is still on the screen; that chats are not kept is told elsewhere.
+        with suppress(OSError, ConsoleError):
+            chatfiles.keep_draft(self._draft.strip())
 
     def show(self, model: RunModel) -> None:
-        """Show this run's conversation."""
-        self._model = model
-        transcript = self.transcript
+        """Show this run's newest conversation, and what can be done now."""
+        self.model = model
         if self._loaded_run != model.run.id:
             self._loaded_run = model.run.id
-            turns = [_cleaned(turn) for turn in conversations.read(model.run.id)]
-            transcript.show(turns)
-        self.query_one("#chat-notice", ChatNotice).show(cannot_send(model), False)
-        text = self._empty_text(model)
-        if text != transcript.empty_text:
-            transcript.empty_text = text
-            transcript.refresh()
+            self.open(conversations.latest(model.run.id) or Conversation())
+            if not self.prompt.text:
+                self.prompt.load_text(chatfiles.draft())
+                self.prompt.move_cursor(self.prompt.document.end)
+        text = f"{model.run.model} answers here." if model.state is ServerState.READY else ""
+        if text != self.transcript.empty_text:
+            self.transcript.empty_text = text
+            self.transcript.refresh()
+        self.show_state()
 
-    @staticmethod
-    def _empty_text(model: RunModel) -> str:
-        if model.state is ServerState.READY:
-            return f"{model.run.model} answers here."
-        return ""
+    def show_state(self, refused: bool = False) -> None:
+        """The lines above the input."""
+        model = self.model
+        if model is None:
+            return
+        more = [f"{file.name} goes along: {len(file.text):,} characters" for file in self.files]
+        if self.editing is not None:
+            after = len(self.turns) - self.editing
+            more.append(f"Sending takes the place of the last {after} messages, which stay on disk. esc E gives up.")
+        self._waiting = self.transcript.streaming and (refused or self._waiting)
+        trouble = self._trouble() if self._waiting else cannot_send(model)
+        self.query_one("#chat-notice", ChatNotice).show(trouble, refused, more)
+        self.query_one("#chat-status", ChatStatus).show(
+            self.conversation.settings, used_tokens(self.turns), self._limit or model.run.max_model_len
+        )
+
+    def _trouble(self) -> str:
+        """Why no message can be sent now; empty if one can."""
+        if self.model is None:
+            return ""
+        return cannot_send(self.model) or (STREAMING if self.transcript.streaming else "")
+
+    def open(self, conversation: Conversation) -> None:
+        """Show this conversation and go on with it."""
+        self.conversation = conversation
+        self.editing = None
+        self.transcript.show(list(conversation.turns))
+        self.show_state()
+        self.refresh_bindings()
+
+    def choose(self, settings: ChatSettings) -> None:
+        """Ask like this from here on."""
+        self.conversation.settings = settings
+        if self.conversation.id:
+            self.keep([Chosen(settings=settings)])
+        self.show_state()
+
+    def keep(self, records: Sequence[Record]) -> None:
+        """Add records to the conversation's file, which the first ones make."""
+        try:
+            if not self.conversation.id:
+                run = self.model.run if self.model else None
+                begun = Begun(
+                    run_id=run.id if run else "",
+                    profile=run.profile_name if run else "",
+                    model=run.model if run else "",
+                    time_s=time.time(),
+                )
+                self.conversation.id = conversations.begin(begun)
+                self.conversation.run_id, self.conversation.model = begun.run_id, begun.model
+                self.conversation.begun_s = begun.time_s
+                records = [Chosen(settings=self.conversation.settings), *records]
+            conversations.add(self.conversation.id, records)
+        except (OSError, ConsoleError) as error:
+            if not self._told:
+                self._told = True
+                self.app.notify(safe(f"This chat is not kept on disk: {error}"), severity="warning", markup=False)
 
     def on_prompt_sent(self, event: Prompt.Sent) -> None:
         """Ask the model, if it can answer."""
         event.stop()
-        model = self._model
-        if model is None or self.transcript.streaming:
+        if self.model is None or not (event.text or self.files):
             return
-        trouble = cannot_send(model)
-        if trouble:
-            self.query_one("#chat-notice", ChatNotice).show(trouble, True)
+        if self._trouble():
+            self.show_state(refused=True)
             return
+        if self.editing is not None:
+            self.cut(self.editing)
         self.prompt.clear()
-        self.transcript.add(Turn(role="user", content=clean(event.text, keep_newlines=True), time_s=time.time()))
-        self.run_worker(self._answer(model), group="chat", exclusive=True, exit_on_error=False)
+        turn = Turn(
+            role="user",
+            content=clean(event.text, keep_newlines=True, keep_tabs=True),
+            files=tuple(self.files),
+            settings=self.conversation.settings,
+            time_s=time.time(),
+        )
+        self.files = []
+        self.turns.append(turn)
+        self.transcript.add(turn)
+        self.keep([Said(turn=turn)])
+        self.ask()
 
-    def _messages(self) -> list[ChatMessage]:
-        turns = self.transcript.turns
-        start = max((i + 1 for i, t in enumerate(turns) if t.role == "new"), default=0)
-        return [ChatMessage(role=t.role, content=t.content) for t in turns[start:] if t.content and not t.error]
+    def cut(self, count: int) -> None:
+        """Go on after so many turns; the others stay on disk."""
+        self.editing = None
+        if count < len(self.turns):
+            del self.turns[count:]
+            self.transcript.cut(count)
+            self.keep([Cut(turns=count)])
 
-    async def _answer(self, model: RunModel) -> None:
-        asked = self.transcript.turns[-1]
-        messages = self._messages()
-        turn = Turn(role="assistant", time_s=time.time())
+    def ask(self) -> None:
+        """Ask for the answer to what was said last."""
+        if self.model is None:
+            return
+        settings = self.conversation.settings
+        messages = messages_of(self.turns, settings.system)
+        options = options_of(settings)
+        run = self.model.run
+        turn = Turn(role="assistant", model=run.model, time_s=time.time())
+        exchange = Exchange(turn, run.url, request_payload(run.model, messages, options))
+        self.exchanges.append(exchange)
+        self.turns.append(turn)
+        self.keep([Said(turn=msgspec.structs.replace(turn))])
         self.transcript.begin(turn)
         self._stop_wanted = False
-        cleaners = StreamCleaner(), StreamCleaner()
+        self._incoming = Incoming(exchange, self.keep)
+        self.show_state()
+        self.refresh_bindings()
+        stream = self.model.session.chat(messages, options)
+        self.run_worker(self._answer(stream, self._incoming), group="chat", exclusive=True, exit_on_error=False)
+
+    async def _answer(self, stream: Any, incoming: Incoming) -> None:
+        turn = incoming.turn
         try:
-            stream: Any = model.session.chat(messages, ChatOptions())
             async with aclosing(stream) as deltas:
                 async for delta in deltas:
-                    self._take(turn, delta, cleaners)
-                    if self._stop_wanted or len(turn.content) + len(turn.reasoning) > ANSWER_CHARS_MAX:
+                    incoming.take(delta)
+                    if not self._painting:
+                        self._painting = True
+                        self.set_timer(PAINT_PERIOD_S, self._flush)
+                    if self._stop_wanted or incoming.chars > ANSWER_CHARS_MAX:
                         turn.stopped = True
                         break
                     if delta.done:
@@ -206,48 +269,40 @@ class ChatPane(Vertical):
         except Exception as error:
             turn.error = clean(f"The answer broke off: {type(error).__name__}: {error}", keep_newlines=True)
         finally:
-            self._pending.append((cleaners[0].flush(), cleaners[1].flush()))
-            turn.content += self._pending[-1][0]
-            turn.reasoning += self._pending[-1][1]
-            if self.is_attached:
-                self._flush()
-                self.transcript.finish()
-            self._keep(model, [asked, turn])
-
-    def _take(self, turn: Turn, delta: ChatDelta, cleaners: tuple[StreamCleaner, StreamCleaner]) -> None:
-        text, reasoning = cleaners[0].feed(delta.text), cleaners[1].feed(delta.reasoning)
-        turn.content += text
-        turn.reasoning += reasoning
-        for name in ("ttft_s", "completion_tokens", "prompt_tokens", "finish_reason"):
-            value = getattr(delta, name)
-            if value is not None:
-                setattr(turn, name, value)
-        if delta.elapsed_s:
-            turn.elapsed_s = delta.elapsed_s
-        if delta.error:
-            turn.error = clean(delta.error, keep_newlines=True)
-        if not self._pending:
-            self.set_timer(PAINT_PERIOD_S, self._flush)
-        self._pending.append((text, reasoning))
+            self._finish(incoming)
 
     def _flush(self) -> None:
-        if self._pending:
-            text = "".join(t for t, _ in self._pending)
-            reasoning = "".join(r for _, r in self._pending)
-            self._pending.clear()
-            self.transcript.grow(text, reasoning)
+        self._painting = False
+        if self._incoming is not None:
+            self.transcript.grow(*self._incoming.settle())
 
-    def _keep(self, model: RunModel, turns: list[Turn]) -> None:
-        try:
-            conversations.append(model.run.id, turns)
-        except (OSError, ConsoleError) as error:
-            self.app.notify(safe(f"This chat is not kept on disk: {error}"), severity="warning", markup=False)
+    def _finish(self, incoming: Incoming) -> None:
+        last = incoming.end()
+        self._incoming = None
+        refused = too_long(incoming.turn.error)
+        if refused is not None:
+            self._limit = refused.limit
+        if self.is_attached:
+            self.transcript.grow(*last)
+            self.transcript.finish()
+            self.show_state()
+            self.refresh_bindings()
 
     def on_prompt_left(self, event: Prompt.Left) -> None:
         """Stop the answer, or go to where letters are keys."""
         event.stop()
         if not self.action_stop_answer():
             self.transcript.focus()
+
+    def on_prompt_menu_wanted(self, event: Prompt.MenuWanted) -> None:
+        """Everything that the chat can do."""
+        event.stop()
+        self.action_menu()
+
+    def on_marked(self, event: Marked) -> None:
+        """Other keys may make sense now."""
+        event.stop()
+        self.refresh_bindings()
 
     def action_stop_answer(self) -> bool:
         """Stop the answer that is streaming; what came so far stays."""
@@ -256,32 +311,10 @@ class ChatPane(Vertical):
         self._stop_wanted = True
         for worker in self.app.workers:
             if worker.group == "chat" and worker.node is self:
-                self.transcript.turns[-1].stopped = True
+                self.turns[-1].stopped = True
                 worker.cancel()
         return True
 
     def action_write(self) -> None:
         """Go to the input."""
-        self.prompt.focus()
-
-    def action_copy(self) -> None:
-        """Send the last answer to the terminal's clipboard (OSC 52)."""
-        answers = [t for t in self.transcript.turns if t.role == "assistant" and t.content]
-        if answers:
-            self.app.copy_to_clipboard(answers[-1].content)
-            self.app.notify("Sent to the terminal's clipboard.", markup=False)
-
-    def action_new(self) -> None:
-        """Begin a new conversation; the model forgets the old one."""
-        if self._model is None or self.transcript.streaming or not self.transcript.turns:
-            return
-        turn = Turn(role="new", time_s=time.time())
-        self.transcript.add(turn)
-        self._keep(self._model, [turn])
-        self.prompt.focus()
-
-
-def _cleaned(turn: Turn) -> Turn:
-    for name in ("content", "reasoning", "error"):
-        setattr(turn, name, clean(getattr(turn, name), keep_newlines=True))
-    return turn
+        self.screen.set_focus(self.prompt)

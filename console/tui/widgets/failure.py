@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from console.core.diagnosis import quoted
 from console.core.models import OVER_STATES, Diagnosis, ProfileChange, ServerState
 from console.io.paths import runs_dir
+from console.tui.fmt import home_short
 from console.tui.glyphs import STATE_GLYPHS, STATE_ROLES
 from console.tui.model import RunModel
 from console.tui.paint import Line, labelled, line, rule, wrap
@@ -32,12 +32,6 @@ def value_text(value: Any) -> str:
 def change_text(change: Sequence[ProfileChange]) -> str:
     """`serve.max_num_seqs 32 → 64`, several separated by commas."""
     return ", ".join(f"{c.key} {value_text(c.before)} → {value_text(c.after)}" for c in change)
-
-
-def home_short(path: Path) -> str:
-    """The path with `~` for the home directory."""
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
 def _exit_text(code: int | None) -> str:
@@ -64,11 +58,14 @@ class Failure(Panel):
             return []
         status = model.snapshot.status
         state = status.state
-        log = home_short(runs_dir() / model.run.id / "server.log")
+        log = home_short(runs_dir() / model.run.id / "server.log") if model.player is None else ""
         exit_text = _exit_text(status.exit_code)
         after = ("Next", "r start again · p profiles · q quit", "text")
         if model.planned:
             after = ("Next", f"{model.planned} · r retry now · s give up", "warn")
+        if model.player is not None:
+            planned = f"{model.planned} · " if model.planned else ""
+            after = ("Next", f"{planned}[ 30 seconds back · 0 from the start · q quit", "text")
         if state is ServerState.STOPPED:
             head = status.reason or "The server was stopped."
             out = [rule("Stopped", width, line((exit_text, "muted"))), line(("■ ", "muted"), (head, "strong"))]

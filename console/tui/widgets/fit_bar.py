@@ -7,7 +7,10 @@ from console.tui import fmt
 from console.tui.glyphs import UNKNOWN
 from console.tui.paint import Line, Span, line, wrapped
 
-__all__ = ["VERDICT_ROLES", "fit_lines", "verdict"]
+__all__ = ["BAR_WIDTH", "VERDICT_ROLES", "bar_line", "fit_lines", "verdict"]
+
+BAR_WIDTH = 72
+"""A longer bar tells no more."""
 
 VERDICT_ROLES: dict[str, tuple[str, str]] = {
     "fits": ("●", "ok"),
@@ -30,6 +33,24 @@ def verdict(fit: FitSummary) -> Span:
 
 def _gib(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def bar_line(fit: FitSummary, width: int) -> Line:
+    """The bar alone, in `width` cells; empty where the memory is not known."""
+    parts = [(getattr(fit, field), glyph, role) for _, field, glyph, role in PARTS]
+    total, used = fit.total_gib_per_gpu, sum(value for value, _, _ in parts if value is not None)
+    if not total:
+        return ()
+    scale = width / max(total, used)
+    spans: list[Span] = []
+    cells = 0
+    for value, glyph, role in parts:
+        size = min(round((value or 0) * scale), width - cells)
+        if value:
+            size = max(size, 1) if cells < width else 0
+        spans.append((glyph * size, role))
+        cells += size
+    return line(*spans, ("░" * (width - cells), "faint"))
 
 
 def fit_lines(fit: FitSummary, width: int, hardware: str, here: bool) -> list[Line]:
@@ -60,18 +81,7 @@ def fit_lines(fit: FitSummary, width: int, hardware: str, here: bool) -> list[Li
     known = [(n, getattr(fit, f), g, r) for n, f, g, r in PARTS]
     used = sum(v for _, v, _, _ in known if v is not None)
     if total:
-        bar_width = min(width, 72)
-        scale = bar_width / max(total, used)
-        spans: list[Span] = []
-        cells = 0
-        for _, value, part_glyph, part_role in known:
-            size = min(round((value or 0) * scale), bar_width - cells)
-            if value:
-                size = max(size, 1) if cells < bar_width else 0
-            spans.append((part_glyph * size, part_role))
-            cells += size
-        spans.append(("░" * (bar_width - cells), "faint"))
-        out.append(line(*spans))
+        out.append(bar_line(fit, min(width, BAR_WIDTH)))
     if total or used:
         legend: list[Span] = []
         for name, value, part_glyph, part_role in known:

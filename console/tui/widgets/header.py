@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
 from textual.events import Click
 
-from console.core.models import OVER_STATES, HintState, Level, ServerState, ServerStatus
+from console.core.models import OVER_STATES, Level, ServerState, ServerStatus
+from console.core.money_words import amount_text, shares_text
 from console.tui import fmt
 from console.tui.glyphs import LEVEL_GLYPHS, LEVEL_ROLES, STATE_GLYPHS, STATE_ROLES
 from console.tui.model import RunModel
 from console.tui.paint import BLANK, Line, Span, clip, line, line_width, spread, wrapped
 from console.tui.widgets.panel import Panel
 
-__all__ = ["TABS", "Banner", "Header", "TabBar", "header_line", "since_text", "state_words"]
+if TYPE_CHECKING:
+    from console.tui.app import ConsoleApp
+    from console.tui.keymap import Keymap
 
-TABS: tuple[tuple[str, str, str], ...] = (("overview", "1", "Overview"), ("logs", "2", "Logs"), ("chat", "3", "Chat"))
+__all__ = ["READONLY_MARK", "Banner", "Header", "TabBar", "header_line", "since_text", "state_words"]
+
+WIDE = 140
+"""From here on there is room for where the time went."""
 
 
 def state_words(state: ServerState, status: ServerStatus | None) -> str:
@@ -38,26 +47,53 @@ def since_text(model: RunModel) -> str:
     return fmt.duration(snapshot.time_s - begin) + usual if begin else ""
 
 
-def header_line(model: RunModel, width: int) -> Line:
-    """State, profile, model and engine at the left; time and money at the right. Engine and model go first."""
+def _money(model: RunModel, width: int) -> list[str]:
+    """What it costs: per hour, so far, per million output tokens, most wanted first; why not, without a price."""
+    money = model.snapshot.money if model.snapshot else None
+    price = model.run.usd_per_hour
+    found = [f"{fmt.money(price)}/h"] if price is not None else ["no price"] if money is not None else []
+    if money is not None:
+        found += [amount_text(money.total_usd)] if money.total_usd is not None else []
+        found += [f"{amount_text(money.usd_per_million)}/M"] if money.usd_per_million is not None else []
+        if width >= WIDE:
+            now = money.usd_per_million_now
+            found += [f"{amount_text(now)}/M now"] if now is not None else []
+            found += [shares_text(money)] if money.total_s else []
+    return found
+
+
+READONLY_MARK: tuple[Span, ...] = ((" READONLY ", "match"), (" ", "text"))
+"""Before everything else, where nothing may be changed."""
+
+
+def header_line(model: RunModel, width: int, readonly: bool = False) -> Line:
+    """State, profile, model and engine at the left; time and money at the right.
+
+    With little room the engine goes first, then the model, then what it cost so far.
+    """
     run = model.run
     state = model.state
     status = model.snapshot.status if model.snapshot else None
     role = STATE_ROLES[state]
-    right: list[Span] = [(since_text(model), "text")]
-    if run.usd_per_hour is not None:
-        right.append((f"  {fmt.money(run.usd_per_hour)}/h", "text"))
-        if width >= 120 and run.created_s:
-            spent = run.usd_per_hour * max(model.now - run.created_s, 0) / 3600
-            right.append((f"  {fmt.money(spent)} since launch", "muted"))
-    tail = line(*right)
     if model.lost is not None:
         left: list[Span] = [("▲ LOST", "warn"), (f"  was {state_words(state, status)}", "muted")]
     else:
         left = [(f"{STATE_GLYPHS[state]} {state_words(state, status)}", f"{role}")]
-    if model.planned:
-        left.append((f"  {model.planned}", "warn"))
+    if model.player is not None:
+        left.insert(0, (f" {model.player.playing.label} ", "match"))
+        left.insert(1, (" ", "text"))
+    if readonly:
+        left[:0] = READONLY_MARK
+    if coming := model.planned or model.idle_stop:
+        left.append((f"  {coming}", "warn"))
     left.append((f"  {run.profile_name}", "strong"))
+    right: list[Span] = [(since_text(model), "text")]
+    for place, text in enumerate(_money(model, width)):
+        span = ("  " if place == 0 else " · ") + text
+        if place and line_width(line(*left, *right)) + len(span) + 1 > width:
+            break
+        right.append((span, "muted" if run.usd_per_hour is None else "text"))
+    tail = line(*right)
     room = width - line_width(tail) - 1
     for text, least in (
         (run.model.rsplit("/", 1)[-1], 14),
@@ -80,14 +116,25 @@ class Header(Panel):
         self.repaint()
 
     def paint(self, width: int, height: int) -> list[Line]:
-        return [header_line(self.model, width) if self.model else BLANK]
+        readonly = bool(getattr(self.app, "readonly", False))
+        return [header_line(self.model, width, readonly) if self.model else BLANK]
 
 
 class TabBar(Panel):
-    """The panes of the dashboard, with the count of hints in sight on every one of them."""
+    """The panes of the dashboard, with the count of hints in sight on every one of them.
+
+    Args:
+        tabs: id, key and title of each pane.
+        id: of the widget.
+    """
 
     active = "overview"
     model: RunModel | None = None
+
+    def __init__(self, tabs: Sequence[tuple[str, str, str]], *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._tabs = tabs
+        self._spots: list[tuple[int, int, str]] = []
 
     def show(self, model: RunModel, active: str) -> None:
         """Show the panes with this one active."""
@@ -95,27 +142,47 @@ class TabBar(Panel):
         self.repaint()
 
     def paint(self, width: int, height: int) -> list[Line]:
-        left: list[Span] = []
-        for key, digit, title in TABS:
-            role = "tab" if key == self.active else "muted"
-            left += [(f" {digit} {title} ", role), (" ", "text")]
         right: list[Span] = []
-        snapshot = self.model.snapshot if self.model and self.model.live else None
-        hints = [h for h in snapshot.hints if h.state is HintState.FIRING] if snapshot else []
+        hints = self.model.firing if self.model and self.model.live else ()
         if hints:
             level = max((h.level for h in hints), key=list(Level).index)
             right.append((f"{LEVEL_GLYPHS[level]} {len(hints)} hint{'s' * (len(hints) != 1)}", LEVEL_ROLES[level]))
-        right.append(("   ? help", "muted"))
-        return [spread(line(*left), line(*right), width)]
+        notes = (line(*right, (f"   {self._keymap.shown_for('app.help')} help", "muted")), line(*right))
+        # What gives way where it is narrow: the blanks around titles, then the reminder of the help.
+        forms = [(wide, note) for note in notes for wide in (True, False)]
+        for wide, note in forms:
+            left = self._left(wide)
+            if line_width(left) + 1 + line_width(note) <= width:
+                break
+        return [spread(left, note, width)]
+
+    def _left(self, wide: bool) -> Line:
+        spans: list[Span] = []
+        self._spots = []
+        at = 0
+        for key, digit, title in self._tabs:
+            shown = self._digit(key, digit)
+            text = f" {shown} {title} " if wide else f"{shown} {title}"
+            spans += [(text, "tab" if key == self.active else "muted"), (" ", "text")]
+            self._spots.append((at, at + len(text), key))
+            at += len(text) + 1
+        return line(*spans[:-1])
+
+    @property
+    def _keymap(self) -> Keymap:
+        return cast("ConsoleApp", self.app).keymap
+
+    def _digit(self, key: str, digit: str) -> str:
+        """The key of a pane: its digit, unless the operator has chosen another."""
+        name = f"dashboard.{key}"
+        return self._keymap.shown_for(name) if name in self._keymap.own else digit
 
     async def on_click(self, event: Click) -> None:
         """A click on a tab shows its pane."""
-        at = 0
-        for key, digit, title in TABS:
-            end = at + len(digit) + len(title) + 3
-            if at <= event.x - self.styles.padding.left < end:
+        x = event.x - self.styles.padding.left
+        for start, end, key in self._spots:
+            if start <= x < end:
                 await self.run_action(f"screen.pane('{key}')")
-            at = end + 1
 
 
 class Banner(Panel):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from textual.binding import BindingType
 from textual.message import Message
 
 from console.core.models import Hint, HintState
+from console.core.snooze import put_aside
 from console.tui import fmt
 from console.tui.actions import bindings_for
 from console.tui.glyphs import LEVEL_GLYPHS, LEVEL_ROLES
@@ -17,9 +19,9 @@ from console.tui.paint import selected as select_row
 from console.tui.widgets.failure import change_text
 from console.tui.widgets.panel import Panel
 
-__all__ = ["Hints", "HintsExplain", "hint_lines", "ordered"]
+__all__ = ["Hints", "HintsApply", "HintsExplain", "HintsSnooze", "hint_lines", "ordered"]
 
-
+NONE_ASIDE: Mapping[str, str] = {}
 ROWS_WITHOUT_GPUS = 2
 """The table of GPUs leaves its room."""
 
@@ -32,12 +34,32 @@ class HintsExplain(Message):
         super().__init__()
 
 
-def ordered(hints: tuple[Hint, ...]) -> list[Hint]:
+class HintsApply(Message):
+    """The operator wants the change of this hint tried."""
+
+    def __init__(self, hint: Hint) -> None:
+        self.hint = hint
+        super().__init__()
+
+
+class HintsSnooze(Message):
+    """The operator wants this hint put aside, or shown again."""
+
+    def __init__(self, hint: Hint) -> None:
+        self.hint = hint
+        super().__init__()
+
+
+def ordered(hints: Iterable[Hint]) -> list[Hint]:
     """Those that fire first, in the order that the rules give."""
     return sorted(hints, key=lambda h: h.state is not HintState.FIRING)
 
 
-def _title(hint: Hint, selected: bool, width: int) -> Line:
+def _title(hint: Hint, selected: bool, width: int, aside: str = "") -> Line:
+    if aside:
+        return spread(
+            line(("◌ ", "muted"), (hint.title, "text" if selected else "muted")), line((aside, "muted")), width
+        )
     if hint.state is HintState.UNJUDGED:
         text = f"{hint.title}: needs {hint.missing or 'more figures'}"
         return line(("○ ", "muted"), (clip(text, width - 2), "text" if selected else "muted"))
@@ -75,8 +97,13 @@ def _detail(hint: Hint, width: int, rows: int) -> list[Line]:
     return [*evidence, *doing]
 
 
-def hint_lines(hints: list[Hint], selected: int, width: int, rows: int, focused: bool) -> list[Line]:
-    """At most `rows` lines: the selected hint with its details, then the titles of others, then their details too."""
+def hint_lines(
+    hints: list[Hint], selected: int, width: int, rows: int, focused: bool, aside: Mapping[str, str] = NONE_ASIDE
+) -> list[Line]:
+    """At most `rows` lines: the selected hint with its details, then the titles of others, then their details too.
+
+    `aside` says of a hint that is snoozed for how long, by its id.
+    """
     if not hints:
         return [line(("● ", "ok"), ("Nothing to change: no rule has anything to say.", "muted"))]
     selected = min(max(selected, 0), len(hints) - 1)
@@ -94,7 +121,7 @@ def hint_lines(hints: list[Hint], selected: int, width: int, rows: int, focused:
     out: list[Line] = []
     for i in range(first, first + titles):
         chosen = i == selected
-        row = _title(hints[i], chosen, width)
+        row = _title(hints[i], chosen, width, aside.get(hints[i].id, ""))
         if chosen and focused:
             row = select_row(pad(row, width))
         out.append(row)
@@ -107,6 +134,8 @@ class Hints(Panel, can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("list"), *bindings_for("hints")]
     model: RunModel | None = None
+    all = False
+    """Whether those that are put aside are listed too."""
     _selected_id = ""
 
     def show(self, model: RunModel) -> None:
@@ -116,8 +145,19 @@ class Hints(Panel, can_focus=True):
 
     @property
     def hints(self) -> list[Hint]:
-        """What is listed."""
-        return ordered(self.model.snapshot.hints) if self.model and self.model.snapshot else []
+        """What is listed: what is put aside comes last, and only if it was asked for."""
+        hints = ordered(self.model.snapshot.hints) if self.model and self.model.snapshot else []
+        aside = self.aside
+        return [h for h in hints if h.id not in aside] + [h for h in hints if self.all and h.id in aside]
+
+    @property
+    def aside(self) -> dict[str, str]:
+        """Of each hint that is snoozed, by its id, for how long."""
+        model = self.model
+        if model is None or model.snapshot is None:
+            return {}
+        found = ((hint.id, model.snoozed(hint)) for hint in model.snapshot.hints)
+        return {name: put_aside(snooze, model.now) for name, snooze in found if snooze is not None}
 
     @property
     def selected(self) -> int:
@@ -125,21 +165,26 @@ class Hints(Panel, can_focus=True):
         return next((i for i, h in enumerate(self.hints) if h.id == self._selected_id), 0)
 
     def paint(self, width: int, height: int) -> list[Line]:
-        hints = self.hints
-        firing = sum(h.state is HintState.FIRING for h in hints)
-        note: list[Span] = []
+        if self.model is None:
+            return []
+        hints, aside = self.hints, self.aside
+        firing = sum(h.state is HintState.FIRING and h.id not in aside for h in hints)
+        note: list[Span] = [(f"{len(aside)} snoozed", "muted")] if aside else []
         if len(hints) > 1:
-            note = [(f"{self.selected + 1} of {len(hints)}", "muted")]
+            note.append((("  " if note else "") + f"{self.selected + 1} of {len(hints)}", "muted"))
         title = f"Hints {firing}" if firing else "Hints"
         screen = self.app.size.height
         rows = (height - 1) if height else (2 if screen < 24 else 3 if screen < 30 else 4 if screen < 40 else 14)
-        if self.model is not None and not (self.model.snapshot and self.model.snapshot.gpus):
+        if not (self.model.snapshot and self.model.snapshot.gpus):
             rows += 0 if height else ROWS_WITHOUT_GPUS
         if not hints or not firing:
-            rows = min(rows, max(len(hints), 1)) if height else 1
-        if self.model is not None and self.model.snapshot is not None and self.model.snapshot.engine is None:
+            rows = min(rows, max(len(hints), 1)) if height or self.all else 1
+        if self.model.snapshot is not None and self.model.snapshot.engine is None:
             return [rule("Hints", width), line(("○ ", "muted"), ("no figures of the engine to judge", "muted"))]
-        body = hint_lines(hints, self.selected, width, rows, self.has_focus)
+        if aside and not hints:
+            body = [line(("◌ ", "muted"), (f"{len(aside)} snoozed, nothing else to say: h, then u lists", "muted"))]
+        else:
+            body = hint_lines(hints, self.selected, width, rows, self.has_focus, aside)
         return [rule(title, width, line(*note)), *(pad(row, width) for row in body)]
 
     def action_move(self, step: int) -> None:
@@ -148,6 +193,7 @@ class Hints(Panel, can_focus=True):
         if hints:
             self._selected_id = hints[min(max(self.selected + step, 0), len(hints) - 1)].id
             self.repaint()
+            self.refresh_bindings()
 
     def action_edge(self, side: int) -> None:
         """Select the first or the last hint."""
@@ -157,6 +203,31 @@ class Hints(Panel, can_focus=True):
         """Ask for all of the selected hint."""
         if self.hints:
             self.post_message(HintsExplain(self.hints[self.selected]))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what proposes a change can be applied, and only what is listed put aside."""
+        hints = self.hints
+        hint = hints[self.selected] if hints else None
+        if action == "apply":
+            return hint is not None and hint.state is HintState.FIRING and bool(hint.change)
+        if action == "snoozed":
+            return bool(self.aside) or self.all
+        return hint is not None if action in ("snooze", "explain") else True
+
+    def action_snooze(self) -> None:
+        """Put the selected hint aside, or show it again."""
+        if self.hints:
+            self.post_message(HintsSnooze(self.hints[self.selected]))
+
+    def action_snoozed(self) -> None:
+        """List those that are put aside too, or not."""
+        self.all = not self.all
+        self.repaint()
+        self.refresh_bindings()
+
+    def action_apply(self) -> None:
+        """Ask for a trial of the selected hint's change."""
+        self.post_message(HintsApply(self.hints[self.selected]))
 
     def on_focus(self) -> None:
         """Show which one is selected."""

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from textual.events import Click, Mount
 from textual.screen import Screen
 
+from console.tui.actions import ACTIONS, CHANGING, short_word
 from console.tui.paint import Line, Span, line, line_width
 from console.tui.widgets.panel import Panel
+
+if TYPE_CHECKING:
+    from textual.binding import ActiveBinding
+
+    from console.tui.app import ConsoleApp
 
 __all__ = ["KeyBar"]
 
 ALWAYS = ("stop", "quit", "help")
 """Shown however narrow it gets."""
+PLACES = {action.id: place for place, action in enumerate(ACTIONS)}
 UNTYPED = ("ctrl+", "f1")
 """Keys that are no text: the only ones of the outer scopes that work while one writes."""
 
@@ -22,6 +31,11 @@ class KeyBar(Panel):
     def __init__(self) -> None:
         super().__init__(id="keys")
         self._spots: list[tuple[int, int, str]] = []
+
+    @property
+    def console(self) -> ConsoleApp:
+        """The app, typed."""
+        return cast("ConsoleApp", self.app)
 
     def on_mount(self, event: Mount) -> None:
         """Follow focus and screen: other keys may be active."""
@@ -35,16 +49,18 @@ class KeyBar(Panel):
         focused = self.screen.focused
         typing = focused is not None and focused.check_consume_key("a", "a")
         shown: dict[str, tuple[str, str, str]] = {}
-        for key, active in self.screen.active_bindings.items():
+        for key, active in self._in_order():
             binding = active.binding
             if not binding.show or not active.enabled or binding.action in shown:
+                continue
+            if self.console.readonly and binding.action in CHANGING:
                 continue
             if typing and active.node is not focused:
                 if not key.startswith(UNTYPED):
                     continue
                 label = key.replace("ctrl+", "^") if key.startswith("ctrl+") else key.upper()
             else:
-                label = binding.key_display or key
+                label = binding.key_display or short_word(key)
             shown[binding.action] = (label, binding.description, key)
         spans: list[Span] = []
         self._spots = []
@@ -61,6 +77,12 @@ class KeyBar(Panel):
             self._spots.append((at, at + size - 2, shown[action][2]))
             at += size
         return [line(*spans)]
+
+    def _in_order(self) -> list[tuple[str, ActiveBinding]]:
+        """From the focused widget outwards, and in the order of the table whatever keys the operator has chosen."""
+        found = list(self.screen.active_bindings.items())
+        nodes = list(dict.fromkeys(active.node for _, active in found))
+        return sorted(found, key=lambda each: (nodes.index(each[1].node), PLACES.get(each[1].binding.id or "", 0)))
 
     def on_click(self, event: Click) -> None:
         """A click is the key."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from textual.binding import BindingType
 from textual.events import Click, MouseScrollDown, MouseScrollUp
+from textual.geometry import Size
 from textual.message import Message
 
 from console.tui.actions import bindings_for
@@ -38,6 +39,8 @@ class SelectList(Panel, can_focus=True):
         self._keys = list(keys)
         wanted = selected if selected in self._keys else self.selected_key
         self.selected_key = wanted if wanted in self._keys else (self._keys[0] if self._keys else None)
+        if self.is_attached and len(self._keys) != len(self._lines):
+            self.refresh(layout=True)
         self.repaint()
         self.post_message(Highlighted())
 
@@ -60,6 +63,12 @@ class SelectList(Panel, can_focus=True):
                 row = selected(row)
             out.append(row)
         return out
+
+    def _paint_now(self, size: Size) -> list[Line]:
+        """A list as high as its rows is still cut off by what it stands in; the selected row must be in sight."""
+        self._painted_size = size
+        self._lines = self.paint(size.width, size.height) if size.width > 0 else []
+        return self._lines
 
     def action_move(self, step: int) -> None:
         """Select the row `step` further on."""

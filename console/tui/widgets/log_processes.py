@@ -1,0 +1,98 @@
+"""Which processes' lines are shown: a list that marks them, over the log, which changes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+
+from console.tui.actions import bindings_for
+from console.tui.paint import Line, clip, line
+from console.tui.widgets.panel import Panel
+from console.tui.widgets.select_list import SelectList
+
+__all__ = ["ChooseProcesses"]
+
+
+class Words(Panel):
+    """One line of text."""
+
+    def __init__(self, text: str, role: str) -> None:
+        super().__init__()
+        self._text, self._role = text, role
+
+    def paint(self, width: int, height: int) -> list[Line]:
+        return [line((clip(self._text, width), self._role))]
+
+
+class ChooseProcesses(ModalScreen[None]):
+    """Names with a mark.
+
+    Args:
+        counts: lines of each process; `""` stands for lines that name none.
+        chosen: shown now; empty means all.
+        changed: told every choice.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("processes"), *bindings_for("list")]
+
+    def __init__(
+        self, counts: dict[str, int], chosen: frozenset[str], changed: Callable[[frozenset[str]], None]
+    ) -> None:
+        super().__init__()
+        self._counts = counts
+        self._chosen = set(chosen) if chosen else set(counts)
+        self._changed = changed
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog"):
+            yield Words("Which processes?", "strong")
+            yield SelectList(self._row, "No line names a process yet.", id="runs")
+            yield Words("space choose · o only this · a all · q done", "muted")
+
+    def on_mount(self) -> None:
+        """In the order of their first line."""
+        rows = self.query_one(SelectList)
+        rows.show(list(self._counts))
+        rows.focus()
+
+    def _row(self, key: str, width: int, chosen: bool) -> Line:
+        on = key in self._chosen
+        return line(
+            ("▸ " if chosen else "  ", "accent"),
+            ("✓ " if on else "  ", "ok"),
+            (f"{clip(key or 'no process named', 28):<29}", "strong" if on else "muted"),
+            (f"{self._counts[key]:>11,} lines", "muted"),
+        )
+
+    def _tell(self) -> None:
+        everything = not self._chosen or self._chosen >= set(self._counts)
+        self._changed(frozenset() if everything else frozenset(self._chosen))
+        self.query_one(SelectList).repaint()
+
+    def action_choose(self) -> None:
+        """This one, or not; without any all are shown."""
+        key = self.query_one(SelectList).selected_key
+        if key is not None:
+            self._chosen ^= {key}
+            self._tell()
+
+    def action_only(self) -> None:
+        """None but this one."""
+        key = self.query_one(SelectList).selected_key
+        if key is not None:
+            self._chosen = {key}
+            self._tell()
+
+    def action_all(self) -> None:
+        """Every process."""
+        self._chosen = set(self._counts)
+        self._tell()
+
+    def action_done(self) -> None:
+        """Back."""
+        self.dismiss(None)
