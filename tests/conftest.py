@@ -6,12 +6,14 @@ The engine is installed once per test run, by the product's own command.
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from tests.engine import installed_engine
-from tests.faults.table import SEEN, heading, line
+from tests.faults.table import ROW, heading
+from tests.turns import once_for_all, scheduler, turn
 
 SECRETS = ("VLLM_API_KEY", "HF_TOKEN", "OPENAI_API_KEY")
 
@@ -30,12 +32,14 @@ def own_directories(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
 
 @pytest.fixture(scope="session")
 def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with a CPU engine in it.
+    """A data directory with a CPU engine in it, which all workers share.
 
     `DSV4_TEST_DATA_HOME` names a directory to keep and reuse it in between runs while developing.
     """
     kept = os.environ.get("DSV4_TEST_DATA_HOME")
-    return installed_engine(Path(kept) if kept else tmp_path_factory.mktemp("data"))
+    shared = shared_folder(tmp_path_factory)
+    with once_for_all(shared, "engine"):
+        return installed_engine(Path(kept) if kept else shared / "data")
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +49,31 @@ def cpu_engine(data_home: Path) -> Path:
     return record.parent
 
 
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A directory of this test run, the same for all its workers."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Tests that share a server stay on one worker."""
+    return scheduler(config, log)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Each test waits for its turn, before its time limit begins."""
+    factory: pytest.TempPathFactory = item.config._tmp_path_factory  # type: ignore[attr-defined]
+    with turn(shared_folder(factory), alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The faults that were done to the real engine, as the README shows them."""
-    if SEEN:
+    """The faults that were done to the real engine, as docs/supervision.md shows them."""
+    reports = (report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ()))
+    rows = [value for report in reports for name, value in report.user_properties if name == ROW]
+    if rows:
         terminalreporter.section("faults")
-        for text in (heading(), *map(line, SEEN)):
-            terminalreporter.write_line(text)
+        for text in (heading(), *rows):
+            terminalreporter.write_line(str(text))

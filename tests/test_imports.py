@@ -46,6 +46,12 @@ def test_no_module_but_the_ui_imports_textual_and_none_vllm() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_supervisor_loads_nothing_that_paints() -> None:
+    loaded = loaded_after("import console.supervisor.__main__, console.supervisor.service")
+    assert "httpx" in loaded
+    assert not {"rich", "pygments", "click", "textual"} & loaded
+
+
 def test_the_ui_does_not_import_vllm_either() -> None:
     loaded = loaded_after("import console.tui.app")
     assert "textual" in loaded

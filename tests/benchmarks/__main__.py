@@ -14,8 +14,12 @@ from typing import NoReturn
 
 import psutil
 
+from tests.benchmarks.chat import chat
 from tests.benchmarks.flood import flood
+from tests.benchmarks.gpus import gpus
 from tests.benchmarks.hints import hints
+from tests.benchmarks.latency import latency, slow_line
+from tests.benchmarks.logs import logs
 from tests.benchmarks.startup import commands, doctor, first_paint
 from tests.benchmarks.throughput import throughput
 from tests.benchmarks.watching import watching
@@ -25,9 +29,14 @@ BENCHMARKS: dict[str, tuple[str, Callable[[World, bool], None]]] = {
     "commands": ("Time of --help and --version", commands),
     "doctor": ("Time of doctor", doctor),
     "first-paint": ("Time to first paint of the terminal UI", first_paint),
+    "latency": ("Key to response of the terminal UI, in storms of log lines, beside Posting", latency),
+    "slow-line": ("Bytes, CPU and key to response over slow lines", slow_line),
+    "gpus": ("Cost of watching 16 GPUs at 1 Hz (scripted NVML)", gpus),
     "hints": ("Cost of judging hints, per second", hints),
     "watching": ("CPU and memory of watching, at 1 Hz and 160×50", watching),
     "flood": ("The supervisor under a flood of log lines", flood),
+    "chat": ("A 100,000-token answer in the chat", chat),
+    "logs": ("The log pane on a million lines, beside less and lnav", logs),
     "throughput": ("vLLM's output with and without the console (real vLLM)", throughput),
 }
 

@@ -20,11 +20,14 @@ from typing import Any
 
 import psutil
 
+from console.io.process import session_members
 from tests.benchmarks.terminal import Terminal
 
-__all__ = ["RIVAL", "Run", "Unavailable", "World"]
+__all__ = ["NVITOP", "POSTING", "RIVAL", "Run", "Unavailable", "World"]
 
 RIVAL = "vllmstat==0.9.1"
+NVITOP = "nvitop==1.7.2"
+POSTING = "posting==2.11.1"
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_vllm.py"
 READY_S = 180.0
 INSTALL_S = 180.0
@@ -42,6 +45,7 @@ class Run:
     id: str
     url: str
     argv: list[str]
+    guardian_pid: int | None
     supervisor_pid: int | None
     server_pid: int | None
 
@@ -60,7 +64,7 @@ class World:
         self.env |= {f"XDG_{kind}_HOME": str(self.scratch / kind.lower()) for kind in ("STATE", "CONFIG")}
         self._runs: list[Run] = []
         self._terminals: list[Terminal] = []
-        self._rival: str | None = None
+        self._rivals: dict[str, str] = {}
 
     def close(self) -> None:
         """End everything and remove the scratch directory."""
@@ -97,34 +101,35 @@ class World:
             command.symlink_to(FAKE)
         return str(command)
 
-    def rival(self) -> str:
-        """The `vllmstat` command, installed into a scratch environment on first use.
+    def rival(self, requirement: str = RIVAL) -> str:
+        """A program of the package index, installed into an environment of its own on first use; gives its command.
 
         Raises:
             Unavailable: it cannot be installed.
         """
-        if self._rival is None:
-            place = self.scratch / "rival"
+        name = requirement.partition("==")[0]
+        if name not in self._rivals:
+            place = self.scratch / f"rival-{name}"
             uv = shutil.which("uv")
             python = str(place / "bin" / "python")
             if uv:
                 make = [uv, "venv", "-q", "-p", sys.executable, str(place)]
-                fill = [uv, "pip", "install", "-q", "--python", python, RIVAL]
+                fill = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", python, requirement]
             else:
                 make = [sys.executable, "-m", "venv", str(place)]
-                fill = [python, "-m", "pip", "install", "-q", RIVAL]
+                fill = [python, "-m", "pip", "install", "-q", requirement]
             for step in (make, fill):
                 try:
                     subprocess.run(step, check=True, capture_output=True, text=True, timeout=INSTALL_S)
                 except (OSError, subprocess.SubprocessError) as error:
                     said = getattr(error, "stderr", "") or str(error)
-                    raise Unavailable(f"{RIVAL} cannot be installed: {said.strip().splitlines()[-1]}") from error
-            self._rival = str(place / "bin" / "vllmstat")
-        return self._rival
+                    raise Unavailable(f"{requirement} cannot be installed: {said.strip().splitlines()[-1]}") from error
+            self._rivals[name] = str(place / "bin" / name)
+        return self._rivals[name]
 
-    def terminal(self, *argv: str) -> Terminal:
-        """A program at 160×50 that `close` ends at the latest."""
-        terminal = Terminal(argv, self.env)
+    def terminal(self, *argv: str, columns: int = 160, rows: int = 50, bytes_per_s: float | None = None) -> Terminal:
+        """A program in a terminal that `close` ends at the latest."""
+        terminal = Terminal(argv, self.env, columns, rows, bytes_per_s)
         self._terminals.append(terminal)
         return terminal
 
@@ -170,20 +175,30 @@ class World:
                 raise Unavailable("nothing runs")
             info: dict[str, Any] = document["run"]
             return Run(
-                info["id"], info["url"], info.get("argv", []), info.get("supervisor_pid"), info.get("server_pid")
+                info["id"],
+                info["url"],
+                info.get("argv", []),
+                info.get("guardian_pid"),
+                info.get("supervisor_pid"),
+                info.get("server_pid"),
             )
         except (ValueError, KeyError) as error:
             raise Unavailable(f"status --json (exit {done.returncode}): {done.stderr.strip()[-300:]}") from error
 
     def stop(self, run: Run) -> None:
-        """`stop`, then the server's whole session and the supervisor by their ids if that was not enough."""
+        """`stop`, then guardian, supervisor and the server's session by their ids if that was not enough."""
         self._runs.remove(run)
-        if run.supervisor_pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(run.supervisor_pid, signal.SIGCONT)
+        for pid in (run.guardian_pid, run.supervisor_pid):
+            if pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             subprocess.run([*self.console, "stop", run.id], env=self.env, capture_output=True, timeout=90, check=False)
-        for pid in (*session_members(run.server_pid), *alive(run.supervisor_pid)):
+        # The guardian first: it starts a killed supervisor again, in its own session.
+        left = [*alive(run.guardian_pid), *alive(run.supervisor_pid)]
+        for session in (run.guardian_pid, run.server_pid):
+            left += session_members(session) if session is not None else ()
+        for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -204,18 +219,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def session_members(session: int | None) -> list[int]:
-    """Live processes of a session."""
-    if session is None:
-        return []
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-    return found
 
 
 def alive(pid: int | None) -> list[int]:

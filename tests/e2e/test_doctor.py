@@ -15,7 +15,7 @@ import pytest
 from console.io.tinymodel import resolve_model
 from tests.e2e.world import READY_TIMEOUT_S, World, wait_for
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(600)]
 
 
 def healthy(world: World) -> bool:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import termios
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,42 +17,12 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.world import World, load, wait_for
+from tests.e2e.world import World, wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 
-def firing(document: Any) -> dict[str, Any]:
-    """Hints that fire, by id."""
-    hints = document["snapshot"].get("hints", []) if document and document["snapshot"] else []
-    return {hint["id"]: hint for hint in hints if hint.get("state", "firing") == "firing"}
-
-
-def busy_readings(world: World, running: int) -> list[dict[str, Any]]:
-    """Engine figures of the samples so far in which so many requests run and others wait."""
-    (samples,) = world.runs.glob("*/samples.jsonl")
-    engines = [json.loads(line).get("engine") for line in samples.read_text(encoding="utf-8").splitlines()]
-    return [
-        engine
-        for engine in engines
-        if engine and engine.get("running", 0) >= running and engine.get("waiting", 0) and engine.get("ttft")
-    ]
-
-
-def raising(key: str, world: World) -> Callable[[], Any]:
-    """A hint that proposes to raise a setting."""
-
-    def check() -> Any:
-        for hint in firing(world.status()).values():
-            for change in hint.get("change", []):
-                if change["key"] == key and change["after"] > (change["before"] or 0):
-                    return hint
-        return None
-
-    return check
-
-
-def test_start_chat_status_logs_and_a_clean_stop(world: World) -> None:
+def test_start_chat_status_logs_and_a_stop_that_drains(world: World) -> None:
     headless = world.headless()
     headless.wait_ready()
 
@@ -75,6 +44,14 @@ def test_start_chat_status_logs_and_a_clean_stop(world: World) -> None:
     )
     assert answer.status_code == 200
     assert answer.json()["usage"]["completion_tokens"] > 0
+
+    with world.spawn(["watch", "--json"]) as watching:
+        assert watching.stdout is not None
+        seen = json.loads(watching.stdout.readline())
+        watching.terminate()
+        watching.communicate()
+    assert (seen["state"], seen["supervised"]) == ("ready", True)
+    assert seen["snapshot"]["sources"]
 
     chat = world.json("chat", "Say something", "--max-tokens", "12")
     assert chat["completion_tokens"] > 0
@@ -105,7 +82,16 @@ def test_start_chat_status_logs_and_a_clean_stop(world: World) -> None:
     assert f"Port {world.port} is taken" in second.stderr
     assert f"pid {document['run']['server_pid']}" in second.stderr
 
-    headless.interrupt(signal.SIGINT)
+    measure_and_compare(world, document["run"]["id"])
+
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "max_tokens": 900, "ignore_eos": True}
+    with httpx.Client(base_url=world.url, timeout=60.0, trust_env=False) as http:
+        with http.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            headless.interrupt(signal.SIGINT)
+            rest = list(lines)
+    assert "data: [DONE]" in rest, "the request in flight was cut"
     assert headless.wait_end() == 0
     assert headless.states()[-1] == "stopped"
     assert all(json.loads(line) for line in headless.raw), "stdout holds JSON lines only"
@@ -115,46 +101,27 @@ def test_start_chat_status_logs_and_a_clean_stop(world: World) -> None:
     assert "stopped" in after.stdout
 
 
-def test_requests_in_flight_are_drained_and_a_hint_to_raise_the_cap_appears(world: World) -> None:
-    headless = world.headless("serve.max_num_seqs=2")
-    headless.wait_ready()
-    with load(world.url, 16) as statuses:
-        hint = wait_for("the hint to raise max_num_seqs", raising("serve.max_num_seqs", world), 180.0)
-        assert hint["evidence"]
-        change = hint["change"][0]
-        assert change["before"] == 2
-        assert change["after"] >= 4
-        # With three busy processes on two cores most scrapes fall between bursts, so all samples of the load count.
-        readings = wait_for("both slots busy and a queue", lambda: busy_readings(world, running=2), 60.0)
-        assert max(reading["running"] for reading in readings) == 2
-        assert any(reading["generation_tokens_per_s"] > 0 for reading in readings)
-        assert any(reading["ttft"]["p50_s"] > 0 for reading in readings)
-    assert set(statuses) == {200}
-    wait_for("the hint to go once the load is gone", lambda: not raising("serve.max_num_seqs", world)(), 120.0)
-
-    body = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "max_tokens": 900, "ignore_eos": True}
-    with httpx.Client(base_url=world.url, timeout=60.0, trust_env=False) as http:
-        with http.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as stream:
-            lines = stream.iter_lines()
-            next(lines)
-            headless.interrupt(signal.SIGTERM)
-            rest = list(lines)
-    assert "data: [DONE]" in rest, "the request in flight was cut"
-    assert headless.wait_end() == 0
-    assert not world.engine_processes()
-
-
-def test_a_full_kv_cache_gives_its_hint(world: World) -> None:
-    headless = world.headless(
-        "serve.num_gpu_blocks_override=64", "serve.block_size=32", "serve.max_num_seqs=16", "serve.max_model_len=512"
-    )
-    headless.wait_ready()
-    with load(world.url, 16, max_tokens=300):
-        hint = wait_for("the KV cache hint", lambda: firing(world.status()).get("kv-cache-full"), 240.0)
-        assert any("preempt" in line.lower() for line in hint["evidence"])
-        assert world.status()["snapshot"]["engine"]["preemptions_total"] > 0
-    headless.interrupt()
-    assert headless.wait_end() == 0
+def measure_and_compare(world: World, run: str) -> None:
+    """`bench` with vLLM's own client: what it counts is what the server counts, and a row compares with itself."""
+    before = world.status()["snapshot"]["engine"]["generation_tokens_total"]
+    done = world.run("bench", "--shape", "random", "--concurrency", "1,4", "--requests", "8", "--json", timeout_s=600.0)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["run_id"], [point["concurrency"] for point in result["points"]]) == (run, [1, 4])
+    assert result["input_tokens"] + result["output_tokens"] <= 1024
+    for point in result["points"]:
+        assert (point["completed"], point.get("failed", 0)) == (8, 0)
+        tokens = point["output_tokens_per_s"] * point["duration_s"]
+        assert tokens == pytest.approx(8 * result["output_tokens"], rel=0.01)
+        assert 0 < point["ttft_p50_s"] <= point["ttft_p99_s"] < point["e2e_p99_s"]
+        assert point["tpot_p50_s"] > 0
+        assert point["itl_p99_s"] > 0
+        assert point.get("gpu_util_percent") is None
+    warm_up = 4
+    expected = before + (16 + warm_up) * result["output_tokens"]
+    wait_for("the server's count", lambda: world.status()["snapshot"]["engine"]["generation_tokens_total"] == expected)
+    listed = world.json("bench", "list", run)["results"]
+    assert [each["id"] for each in listed] == [result["id"]]
 
 
 @pytest.mark.parametrize(

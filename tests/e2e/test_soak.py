@@ -11,6 +11,7 @@ SECONDS = 60.0
 
 
 @pytest.mark.real
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_a_minute_under_load_is_flat(world: World) -> None:
     result = soak(world, SECONDS, print)

@@ -20,6 +20,8 @@ import psutil
 
 READY_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 90.0
+BUSY_S = 5.0
+"""Clients that rest are busy for so long at a time."""
 
 
 def free_port() -> int:
@@ -218,10 +220,18 @@ class Headless:
 
 
 @contextlib.contextmanager
-def load(url: str, clients: int, *, prompt_words: int = 20, max_tokens: int = 100) -> Iterator[list[int | str]]:
-    """Keep `clients` chat requests in flight. Yields the list that collects HTTP status codes, and errors in words."""
+def load(
+    url: str, clients: int, *, prompt_words: int = 20, max_tokens: int = 100, same: bool = False, rest_s: float = 0.0
+) -> Iterator[list[int | str]]:
+    """Keep `clients` chat requests in flight. Yields the list that collects HTTP status codes, and errors in words.
+
+    With `same`, all ask the very same. With `rest_s`, they all ask for `BUSY_S` and then rest for so long; not after
+    each answer, since one that is over within a second falls between two scrapes, and vLLM's workers spin for a second
+    more.
+    """
     stop = threading.Event()
     statuses: list[int | str] = []
+    began = time.monotonic()
 
     def client(number: int) -> None:
         # A connection per request: uvicorn closes idle ones after 5 s, on a starved machine just as one is used again.
@@ -230,7 +240,8 @@ def load(url: str, clients: int, *, prompt_words: int = 20, max_tokens: int = 10
             turn = 0
             while not stop.is_set():
                 turn += 1
-                text = " ".join(f"w{number}x{turn}x{word}" for word in range(prompt_words))
+                who = "all" if same else f"{number}x{turn}"
+                text = " ".join(f"w{who}x{word}" for word in range(prompt_words))
                 body = {
                     "model": "tiny",
                     "messages": [{"role": "user", "content": text}],
@@ -242,6 +253,9 @@ def load(url: str, clients: int, *, prompt_words: int = 20, max_tokens: int = 10
                 except httpx.HTTPError as error:
                     statuses.append(repr(error))
                     stop.wait(0.2)
+                phase_s = (time.monotonic() - began) % (BUSY_S + rest_s)
+                if phase_s > BUSY_S:
+                    stop.wait(BUSY_S + rest_s - phase_s)
 
     threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(clients)]
     for thread in threads:

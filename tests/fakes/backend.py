@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from console.client.api import (
+    Attempt,
     ChatDelta,
     ChatMessage,
     ChatOptions,
@@ -26,15 +28,19 @@ from console.client.api import (
     Preflight,
     ProfileEntry,
     ProfileProblem,
+    ProfileSource,
     Suitability,
     Update,
 )
-from console.core.errors import ConsoleError, NotRunningError, ProfileError
+from console.core.bench import BenchPlan, BenchPoint, BenchProgress, BenchResult
+from console.core.errors import ConflictError, ConsoleError, NotRunningError, ProfileError
 from console.core.models import (
     EngineReading,
+    GpuProcess,
     GpuReading,
     Hint,
     HostReading,
+    Money,
     Percentiles,
     Phase,
     PhaseTime,
@@ -44,6 +50,7 @@ from console.core.models import (
     ServerStatus,
     Snapshot,
     SourceStatus,
+    Spend,
 )
 from console.core.overrides import apply_changes
 from console.core.profile import (
@@ -57,6 +64,9 @@ from console.core.profile import (
     ProfileSection,
     ServeSection,
 )
+from console.core.profile_form import literal, open_draft
+from console.core.snooze import Snooze, with_it, without
+from console.core.tune_report import Agree, Step, TuneReport
 from console.protocol import History, Pushed, RunInfo
 
 GIB = 1024**3
@@ -104,6 +114,31 @@ def gpu(index: int, util: float | None = 62.0, **changes: Any) -> GpuReading:
         power_w=512.0,
         power_limit_w=700.0,
         temperature_c=61.0,
+        memory_free_bytes=12 * GIB,
+        memory_util_percent=38.0,
+        memory_temperature_c=72.0,
+        temperature_limit_c=90.0,
+        sm_clock_mhz=1980.0,
+        sm_clock_max_mhz=1980.0,
+        memory_clock_mhz=3201.0,
+        throttle=(),
+        ecc_corrected=0,
+        ecc_uncorrected=0,
+        rows_remapped=0,
+        row_remap_pending=False,
+        row_remap_failed=False,
+        pcie_rx_bytes_per_s=210e6,
+        pcie_tx_bytes_per_s=95e6,
+        pcie_generation=5,
+        pcie_generation_max=5,
+        pcie_width=16,
+        pcie_width_max=16,
+        nvlink_rx_bytes_per_s=18e9,
+        nvlink_tx_bytes_per_s=18e9,
+        nvlink_active=18,
+        nvlink_count=18,
+        mig=False,
+        processes=(GpuProcess(pid=4311 + index, name=f"VLLM::Worker_TP{index}", memory_bytes=127 * GIB, own=True),),
     )
     return replace(reading, **changes)
 
@@ -156,6 +191,16 @@ RAISE = Hint(
     risk="ITL goes up; more KV cache in use",
     held_s=180,
 )
+MONEY = Money(
+    usd_per_hour=14.76,
+    seconds={Spend.LOADING: 80.0, Spend.SERVING: 4700.0, Spend.IDLE: 1420.0},
+    total_s=6200.0,
+    usd={Spend.LOADING: 0.33, Spend.SERVING: 19.27, Spend.IDLE: 5.82},
+    total_usd=25.42,
+    output_tokens=13_200_000,
+    usd_per_million=1.93,
+    usd_per_million_now=1.92,
+)
 READY = ServerStatus(
     state=ServerState.READY, since_s=NOW_S - 6120, started_s=NOW_S - 6200, ready_s=NOW_S - 6120, pid=4242
 )
@@ -173,6 +218,7 @@ def snapshot(**changes: Any) -> Snapshot:
         engine=BUSY,
         sources=SOURCES,
         hints=(RAISE,),
+        money=MONEY,
     )
     return replace(whole, **changes)
 
@@ -278,8 +324,11 @@ class FakeSession:
         self.log_lines = list(log)
         self.stops: list[float | None] = []
         self.restarts = 0
+        self.postponed = 0
+        self.put_aside: tuple[Snooze, ...] = ()
         self.closed = False
         self.asked: list[tuple[ChatMessage, ...]] = []
+        self.chosen: list[ChatOptions] = []
         self.answer: list[ChatDelta] = [
             ChatDelta(text="Hello", ttft_s=0.12, elapsed_s=0.12),
             ChatDelta(text=" there.", elapsed_s=0.2),
@@ -300,7 +349,7 @@ class FakeSession:
         for update in updates:
             self.queue.put_nowait(Pushed(snapshot=update) if isinstance(update, Snapshot) else update)
 
-    async def updates(self) -> AsyncIterator[Update]:
+    async def updates(self, history_s: float = 0.0) -> AsyncIterator[Update]:
         """Everything pushed; ends after `Lost`."""
         while True:
             update = await self.queue.get()
@@ -320,6 +369,30 @@ class FakeSession:
             raise self.refuse
         self.restarts += 1
 
+    async def postpone(self) -> None:
+        """Note the wish."""
+        if self.refuse:
+            raise self.refuse
+        self.postponed += 1
+
+    def snoozes(self) -> tuple[Snooze, ...]:
+        """Put aside."""
+        return self.put_aside
+
+    async def snooze(self, new: Snooze) -> tuple[Snooze, ...]:
+        """Put aside."""
+        if self.refuse:
+            raise self.refuse
+        self.put_aside = with_it(self.put_aside, new)
+        return self.put_aside
+
+    async def wake(self, hint: str) -> tuple[Snooze, ...]:
+        """Put aside no more."""
+        if self.refuse:
+            raise self.refuse
+        self.put_aside = without(self.put_aside, hint)
+        return self.put_aside
+
     def log(self) -> FakeLog:
         """The log from its start."""
         return FakeLog(self.log_lines)
@@ -327,6 +400,7 @@ class FakeSession:
     async def chat(self, messages: Sequence[ChatMessage], options: ChatOptions) -> AsyncIterator[ChatDelta]:
         """The scripted answer."""
         self.asked.append(tuple(messages))
+        self.chosen.append(options)
         try:
             for delta in self.answer:
                 if delta.done and self.hold is not None:
@@ -372,6 +446,19 @@ def entry(
         suitability=Suitability(rank=rank, text=text),
         fit=fit,
     )
+
+
+def table_text(data: Mapping[str, Any]) -> str:
+    """A table of tables as TOML."""
+    return "".join(
+        f"[{name}]\n" + "".join(f"{key} = {literal(value)}\n" for key, value in table.items())
+        for name, table in data.items()
+    )
+
+
+def profile_text(profile: Profile) -> str:
+    """A profile as a file of it."""
+    return "# Shipped.\n" + table_text(msgspec.to_builtins(profile))
 
 
 FIT = FitSummary(
@@ -477,6 +564,12 @@ class FakeBackend:
         self.engine = engine
         self.launched: list[LaunchPlan] = []
         self.saved: list[tuple[str, tuple[ProfileChange, ...]]] = []
+        self.texts: dict[str, str] = {}
+        """Files of the operator's own profiles, by name."""
+        self.attempts: list[Profile] = []
+        self.edits: dict[str, tuple[ProfileChange, ...]] = {}
+        """Changes that were never saved."""
+        self.commands: list[tuple[str, str]] = []
         self.install_steps: list[InstallProgress] = [
             InstallProgress(step="resolving vllm 0.33.0", fraction=0.1),
             InstallProgress(step="downloading torch 182 MiB", fraction=0.4),
@@ -489,6 +582,18 @@ class FakeBackend:
         self.download_error: ConsoleError | None = None
         self.downloaded: list[str] = []
         self.launch_error: ConsoleError | None = None
+        self.benched: list[tuple[str, BenchPlan]] = []
+        self.bench_rows: tuple[BenchPoint, ...] = ()
+        self.bench_kept: tuple[BenchResult, ...] = ()
+        self.bench_notes: tuple[str, ...] = ()
+        self.bench_hold: asyncio.Event | None = None
+        self.bench_cancelled = False
+        self.bench_error: ConsoleError | None = None
+        self.experiments: list[tuple[str, tuple[ProfileChange, ...]]] = []
+        self.experiment_steps: list[Step] = []
+        self.experiment_hold: asyncio.Event | None = None
+        self.experiment_error: ConsoleError | None = None
+        self.experiment_report: TuneReport | None = None
         self.reports: list[Preflight] = [Preflight()]
         """What preflight finds, one per call, the last one again and again."""
 
@@ -538,10 +643,105 @@ class FakeBackend:
         plan = await self.plan(run.profile_name)
         return replace(plan, profile=apply_changes(plan.profile, tuple(changes)))
 
+    async def experiment(
+        self,
+        run_id: str,
+        changes: Sequence[ProfileChange],
+        tell: Callable[[Step], None],
+        progress: Callable[[float], None],
+        agree: Agree,
+    ) -> TuneReport:
+        """Tell the steps, wait where a test says so, and ask."""
+        self.experiments.append((run_id, tuple(changes)))
+        for step in self.experiment_steps:
+            tell(step)
+        progress(0.4)
+        if self.experiment_hold is not None:
+            await self.experiment_hold.wait()
+        if self.experiment_error is not None:
+            raise self.experiment_error
+        assert self.experiment_report is not None
+        return replace(self.experiment_report, kept=await agree(self.experiment_report))
+
     async def save_changes(self, name: str, changes: Sequence[ProfileChange]) -> Path:
         """Remember what was to be written."""
         self.saved.append((name, tuple(changes)))
         return Path(f"/profiles/{name}.toml")
+
+    def _shipped_text(self, name: str) -> str:
+        found = next((entry for entry in ENTRIES if entry.name == name), None)
+        return "" if found is None else profile_text(found.profile)
+
+    async def profile_source(self, name: str) -> ProfileSource:
+        """The operator's text, else one made from the shipped profile."""
+        shipped, text = self._shipped_text(name), self.texts.get(name)
+        if text is None and not shipped:
+            raise ProfileError("The profile cannot be read", name)
+        path = f"/home/me/.config/dsv4-console/profiles/{name}.toml" if text is not None else f"/profiles/{name}.toml"
+        return ProfileSource(
+            name=name, path=path, own=text is not None, text=shipped if text is None else text, shipped=shipped
+        )
+
+    async def attempt(self, name: str, profile: Profile) -> Attempt:
+        """Too much for the GPUs above 64 requests at once; the command has the number of them."""
+        self.attempts.append(profile)
+        fit = NO_FIT if (profile.serve.max_num_seqs or 0) > 64 else FIT
+        found = replace(ENTRIES[0], name=name, profile=profile, fit=fit)
+        line = f"vllm serve {profile.model.id} --max-num-seqs {profile.serve.max_num_seqs}"
+        plan = LaunchPlan(
+            profile_name=name,
+            profile=profile,
+            argv=tuple(line.split()),
+            env={},
+            command_line=line,
+            engine_name=self.engine,
+            engine_version="0.33.0",
+        )
+        return Attempt(entry=found, plan=plan)
+
+    async def save_profile(
+        self,
+        name: str,
+        base: str,
+        changes: Sequence[ProfileChange],
+        *,
+        expected: str | None,
+        mistakes: bool = False,
+    ) -> Path:
+        """Have the profile, as the real one does after reading it again."""
+        if self.texts.get(name) != expected:
+            raise ConflictError(f"The file of {name} was changed", name, "Nothing was written.")
+        draft = open_draft(base, name)
+        for change in changes:
+            draft = draft.put(change.key, change.after)
+        reading = draft.read(name)
+        if reading.profile is None and not mistakes:
+            raise ProfileError("Cannot use the profile", "\n".join(reading.errors))
+        self.texts[name] = table_text(draft.data)
+        self.saved.append((name, tuple(changes)))
+        path = Path(f"/home/me/.config/dsv4-console/profiles/{name}.toml")
+        others = [entry for entry in self.entries if entry.name != name]
+        self.problems = tuple(problem for problem in self.problems if problem.name != name)
+        if reading.profile is None:
+            self.problems += (ProfileProblem(name=name, path=path, errors=reading.errors),)
+        else:
+            origin = "user (replaces shipped)" if self._shipped_text(name) else "user"
+            others.insert(0, replace(ENTRIES[0], name=name, origin=origin, path=path, profile=reading.profile))
+        self.entries = tuple(others)
+        return path
+
+    async def keep_edit(self, name: str, changes: Sequence[ProfileChange]) -> None:
+        """Remember them."""
+        self.edits[name] = tuple(changes)
+
+    async def kept_edit(self, name: str) -> tuple[ProfileChange, ...]:
+        """What was remembered."""
+        return self.edits.get(name, ())
+
+    async def keep_command(self, name: str, line: str) -> Path:
+        """Remember it."""
+        self.commands.append((name, line))
+        return Path(f"/home/me/.local/state/dsv4-console/commands/{name}.sh")
 
     async def install_engine(self, plan: LaunchPlan, progress: Callable[[InstallProgress], None]) -> LaunchPlan:
         """Tell the steps, wait if told to, and have an engine."""
@@ -590,6 +790,49 @@ class FakeBackend:
             session.push(snapshot(status=loading(Phase.CONFIG), engine=None, hints=()))
             self.sessions[plan.profile_name] = session
         return session
+
+    async def bench(
+        self,
+        run_id: str,
+        plan: BenchPlan,
+        on_progress: Callable[[BenchProgress], None] | None = None,
+        on_result: Callable[[BenchResult], None] | None = None,
+    ) -> BenchResult:
+        """The rows of `bench_rows`, one by one, held before each while `bench_hold` is not set."""
+        self.benched.append((run_id, plan))
+        result = BenchResult(
+            id="20261118-121500-chat",
+            created_s=NOW_S,
+            run_id=run_id,
+            profile_name="flash-4xh200",
+            model="deepseek-ai/DeepSeek-V4-Flash",
+            machine="4×H200",
+            input_tokens=1024,
+            output_tokens=1024,
+            notes=self.bench_notes,
+        )
+        for index, point in enumerate(self.bench_rows, 1):
+            if on_progress is not None:
+                on_progress(
+                    BenchProgress(row=index, rows=len(self.bench_rows), concurrency=point.concurrency, fraction=0.5)
+                )
+            try:
+                if self.bench_hold is not None:
+                    await self.bench_hold.wait()
+            except asyncio.CancelledError:
+                self.bench_cancelled = True
+                raise
+            if self.bench_error is not None:
+                raise self.bench_error
+            result = replace(result, points=(*result.points, point))
+            if on_result is not None:
+                on_result(result)
+        self.bench_kept = (result, *self.bench_kept)
+        return result
+
+    async def bench_results(self, run_id: str | None = None) -> tuple[BenchResult, ...]:
+        """What was measured."""
+        return tuple(result for result in self.bench_kept if run_id in (None, result.run_id))
 
     async def recover(self) -> tuple[str, ...]:
         """Nothing was lost."""

@@ -1,4 +1,4 @@
-"""`python -m tests.faults [--only ID,…] [--data-home DIR] [--readme]`: every fault on the real engine, as a table."""
+"""`python -m tests.faults [--only ID,…] [--data-home DIR] [--page]`: every fault on the real engine, as a table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.faults.case import FaultCase, FaultWorld, run_case
 from tests.faults.cases import CASES
 from tests.faults.table import Row, heading, line, put_into
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "supervision.md"
 
 
 def main() -> int:
@@ -28,7 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=(__doc__ or "").split(": ", 1)[1])
     parser.add_argument("--only", help=f"ids, separated by commas: {', '.join(case.id for case in CASES)}")
     parser.add_argument("--data-home", type=Path, help="a data directory with a CPU engine; default: one is installed")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
+    parser.add_argument("--page", action="store_true", help="put the table into docs/supervision.md")
     arguments = parser.parse_args()
     wanted = set(arguments.only.split(",")) if arguments.only else {case.id for case in CASES}
     if unknown := wanted - {case.id for case in CASES}:
@@ -53,8 +53,8 @@ def main() -> int:
         f"(`python -m tests.faults`)."
     )
     print(f"\n{note}")
-    if arguments.readme:
-        put_into(README, rows, note)
+    if arguments.page:
+        put_into(PAGE, rows, note)
     return 1 if failed else 0
 
 

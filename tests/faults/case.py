@@ -20,6 +20,8 @@ from typing import Any, Literal
 import httpx
 import psutil
 
+from console.core.models import Sample
+from console.io.runs import RunDir
 from tests.e2e.world import World, wait_for
 
 __all__ = ["FaultCase", "FaultResult", "FaultWorld", "Load", "run_case"]
@@ -138,11 +140,13 @@ class FaultWorld(World):
         events = [json.loads(line) for line in lines]
         return [f"{event['kind']}: {event['text']}" for event in events if event["time_s"] >= since_s]
 
-    def samples(self) -> list[str]:
+    def samples(self) -> tuple[Sample, ...]:
         """Its samples as they stand on disk."""
-        with contextlib.suppress(FileNotFoundError):
-            return (self.run_dir / "samples.jsonl").read_text(encoding="utf-8").splitlines()
-        return []
+        return RunDir(self.run_dir).samples()
+
+    def spent_s(self) -> float:
+        """Seconds in the run's ledger as it stands on disk."""
+        return float(sum(json.loads((self.run_dir / "money.json").read_bytes())["seconds"].values()))
 
     def prepare(self, case: FaultCase) -> None:
         """What a case with a server of its own needs."""

@@ -1,4 +1,4 @@
-"""The table of a run of faults, as it is printed and as it stands in the README."""
+"""The table of a run of faults, as it is printed and as it stands in docs/supervision.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.faults.case import FaultCase, FaultResult
 
-__all__ = ["BEGIN", "END", "SEEN", "Row", "heading", "line", "put_into"]
+__all__ = ["BEGIN", "END", "ROW", "Row", "heading", "line", "put_into"]
 
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 SEEN_CHARS = 100
@@ -25,8 +25,8 @@ class Row:
     trouble: str = ""
 
 
-SEEN: list[Row] = []
-"""What the tests of this process have seen, for the summary at their end."""
+ROW = "fault"
+"""Property of a test under which its row goes into the summary at the end of a run."""
 
 
 def heading() -> str:

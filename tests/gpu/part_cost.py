@@ -18,6 +18,7 @@ from tests.gpu.report import Report
 from tests.gpu.world import Run, World, output_rate
 
 TITLE = "what watching costs at full load"
+KEEPS = part_profile.KEEPS
 
 PAIRS, CLIENTS, SETTLE_S, RATE_S, WARM_S = 3, 128, 2.0, 10.0, 10.0
 PAINT_S = 40.0

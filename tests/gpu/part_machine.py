@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
 
+import msgspec
+
+from console.core.errors import HardwareError
+from console.io.gpu.nvml import NvmlBackend
+from console.io.gpu.xid import KMSG
 from tests.gpu import part_profile, smi
+from tests.gpu.fields import compare_fields, links_up, same
 from tests.gpu.report import Report, Skip
+from tests.gpu.watchcost import watch_cost
 from tests.gpu.world import World
 
 TITLE = "the machine: doctor and NVML beside nvidia-smi"
@@ -16,8 +25,10 @@ QUERIED = (
     "enforced.power.limit", "temperature.gpu", "utilization.gpu", "clocks.sm", "clocks.mem", "ecc.mode.current",
     "mig.mode.current",
 )  # fmt: skip
-TOLERANCE = {"power draw, W": 15.0, "temperature, °C": 2.0, "utilization, %": 10.0, "memory used, MiB": 32.0}
-"""Figures that move between two readings."""
+APART_S = 1.2
+"""Between the two readings out of which rates are made."""
+CORE_PERCENT_MAX = 3.0
+"""Of a core, for 16 GPUs at 1 Hz."""
 
 
 def run(world: World, report: Report) -> None:
@@ -59,6 +70,21 @@ def run(world: World, report: Report) -> None:
         row["says"] = f"{sum(each['same'] is True for each in table)} of {len(table)} the same"
         if apart:
             row["wrong"] = f"differ: {', '.join(apart)}"
+    with report.step("what NVML does not answer") as row:
+        row["unknown"] = unanswered()
+        row["says"] = f"{len(row['unknown'])} fields: {', '.join(row['unknown']) or 'none'}"
+    with report.step("Xid: who tells") as row:
+        row["kernel_log"], row["events"] = os.access(KMSG, os.R_OK), xid_events()
+        row["says"] = f"kernel log readable: {row['kernel_log']}; NVML's events supported: {row['events']}"
+    with report.step("cost of watching") as row:
+        row["cost"] = cost = watch_cost()
+        slowest = "; ".join(f"{name} {call['busy_us']} µs" for name, call in list(cost["calls"].items())[:4])
+        row["says"] = (
+            f"{cost['gpus']} GPU at 1 Hz: {cost['percent_of_a_core']} % of a core, 16 would take "
+            f"{cost['percent_for_16']} %; longest reading {cost['longest_reading_ms']} ms; most: {slowest}"
+        )
+        if cost["percent_for_16"] > CORE_PERCENT_MAX:
+            row["wrong"] = f"more than {CORE_PERCENT_MAX:.0f} % of a core for 16 GPUs"
     with report.step("versions") as row:
         row["console"] = world.console("--version").out.strip()
         engine = world.run([world.vllm, "--version"], 120.0)
@@ -68,12 +94,11 @@ def run(world: World, report: Report) -> None:
 
 def compare() -> list[dict[str, Any]]:
     """Each figure of GPU 0 as the console reads it, and as `nvidia-smi` prints it."""
-    from console.core.errors import HardwareError
-    from console.io.gpu.nvml import NvmlBackend
-
     nvml = NvmlBackend()
     try:
         nvml.open()
+        nvml.read_all()
+        time.sleep(APART_S)
         gpu = nvml.read_all()[0]
         driver, capability, by_pid = nvml.driver_version(), nvml.compute_capabilities()[0], nvml.memory_used_by_pid()
     except (HardwareError, IndexError) as error:
@@ -97,9 +122,53 @@ def compare() -> list[dict[str, Any]]:
         ("temperature, °C", gpu.temperature_c, smi.number(theirs["temperature.gpu"])),
         ("utilization, %", gpu.util_percent, smi.number(theirs["utilization.gpu"])),
         ("processes, pid: MiB", {pid: scaled(used) for pid, used in by_pid.items()}, smi.by_pid()),
+        *compare_fields(gpu, full),
+        ("NVLink links up", gpu.nvlink_active, links_up(smi.said("nvlink", "--status"))),
+        (
+            "process names, pid: name",
+            {each.pid: each.name for each in gpu.processes or () if each.name},
+            {
+                pid: name
+                for pid, name in smi.names_by_pid().items()
+                if pid in {each.pid for each in gpu.processes or ()}
+            },
+        ),
         *((f"{name} (read by NVML alone)", value, theirs[name]) for name, value in raw().items()),
     ]
     return [{"figure": each[0], "console": each[1], "smi": each[2], "same": same(*each)} for each in rows]
+
+
+def unanswered() -> list[str]:
+    """Fields of the console's reading of GPU 0 that stay unknown, Xid left out."""
+    nvml = NvmlBackend()
+    try:
+        nvml.open()
+        nvml.read_all()
+        time.sleep(APART_S)
+        gpu = nvml.read_all()[0]
+    except (HardwareError, IndexError) as error:
+        raise Skip(f"no GPU: {error}") from error
+    finally:
+        nvml.close()
+    names = (field.name for field in msgspec.structs.fields(gpu))
+    return [name for name in names if getattr(gpu, name) is None and not name.startswith("xid")]
+
+
+def xid_events() -> bool:
+    """Whether NVML tells of Xid errors of GPU 0."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        raise Skip(f"no GPU: {error}") from error
+    try:
+        kinds = pynvml.nvmlDeviceGetSupportedEventTypes(pynvml.nvmlDeviceGetHandleByIndex(0))
+        return bool(kinds & pynvml.nvmlEventTypeXidCriticalError)
+    except pynvml.NVMLError:
+        return False
+    finally:
+        pynvml.nvmlShutdown()
 
 
 def scaled(size: int | None) -> float | None:
@@ -116,10 +185,7 @@ def raw() -> dict[str, Any]:
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(0)
         asked = {
-            "clocks.sm": lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
-            "clocks.mem": lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM),
             "ecc.mode.current": lambda: words.get(pynvml.nvmlDeviceGetEccMode(handle)[0]),
-            "mig.mode.current": lambda: words.get(pynvml.nvmlDeviceGetMigMode(handle)[0]),
         }
         found: dict[str, Any] = {}
         for name, ask in asked.items():
@@ -130,13 +196,3 @@ def raw() -> dict[str, Any]:
         return found
     finally:
         pynvml.nvmlShutdown()
-
-
-def same(figure: str, ours: Any, theirs: Any) -> bool | None:
-    """`None` where one of them does not know."""
-    if ours is None or theirs is None:
-        return None
-    ours_number, theirs_number = smi.number(str(ours)), smi.number(str(theirs))
-    if isinstance(ours, dict) or ours_number is None or theirs_number is None or figure.startswith("driver"):
-        return bool(ours == theirs)
-    return abs(ours_number - theirs_number) <= TOLERANCE.get(figure, 0.51)

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from tests.gpu import records, smi
+from tests.gpu import chart, records, smi
 from tests.gpu.predict import predict
 from tests.gpu.report import Report, Skip
 from tests.gpu.world import Run, World, metrics, output_rate
@@ -89,6 +89,7 @@ def run(world: World, report: Report) -> None:
     with report.step("recordings") as row:
         folder = records.keep(world, run, "full-load")
         row["chart_points"] = records.timeline(run, folder / "timeline.csv")
+        chart.main(folder / "timeline.csv", world.out / "pictures" / "load.svg")
         row["says"] = f"{sum(file.stat().st_size for file in folder.iterdir()) // 1024} KiB"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from collections.abc import Iterable
@@ -42,13 +43,13 @@ def keep(world: World, run: Run, name: str) -> Path:
     write(folder / "server.log", lines, world)
     for file, most in (
         ("events.jsonl", 10_000),
-        ("samples.jsonl", SAMPLES_MAX),
         ("run.json", 10_000),
         ("supervisor.log", 500),
     ):
         if (run.folder / file).exists():
             text = (run.folder / file).read_text(encoding="utf-8", errors="replace")
             write(folder / file, text.splitlines()[:most], world)
+    write(folder / "samples.jsonl", [json.dumps(sample) for sample in run.samples()[:SAMPLES_MAX]], world)
     return folder
 
 

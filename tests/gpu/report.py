@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PartOver", "Report", "Skip"]
+__all__ = ["PartOver", "Report", "Skip", "replace", "summary"]
 
 
 class Skip(Exception):
@@ -23,16 +23,16 @@ class PartOver(BaseException):
 
 
 class Report:
-    """One part: `DIR/partN.json`, its lines in `DIR/summary.md`, and `DIR/partN/` for raw files."""
+    """One part: `DIR/partNAME.json`, its lines in `DIR/summary.md`, and `DIR/partNAME/` for raw files."""
 
-    def __init__(self, out: Path, number: int, title: str) -> None:
-        self.folder = out / f"part{number}"
+    def __init__(self, out: Path, name: int | str, title: str) -> None:
+        self.folder = out / f"part{name}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self._out = out
-        self._number = number
+        self._name = name
         self._lock = threading.Lock()
         self._began = time.monotonic()
-        self._document: dict[str, Any] = {"part": number, "title": title, "began_s": time.time(), "steps": []}
+        self._document: dict[str, Any] = {"part": name, "title": title, "began_s": time.time(), "steps": []}
         self._write()
 
     @contextlib.contextmanager
@@ -42,7 +42,7 @@ class Report:
         with self._lock:
             self._document["steps"].append(row)
         began = time.monotonic()
-        print(f"part {self._number}: {name}", flush=True)
+        print(f"part {self._name}: {name}", flush=True)
         self._write()
         try:
             yield row
@@ -59,7 +59,7 @@ class Report:
             row["seconds"] = round(time.monotonic() - began, 1)
             self._write()
             said = row.get("error") or row.get("says") or ""
-            print(f"part {self._number}: {name}: {row['result']} ({row['seconds']} s) {said}"[:500], flush=True)
+            print(f"part {self._name}: {name}: {row['result']} ({row['seconds']} s) {said}"[:500], flush=True)
 
     def close(self) -> None:
         """Note how long it took."""
@@ -70,7 +70,7 @@ class Report:
     def _write(self) -> None:
         with self._lock:
             text = json.dumps(self._document, indent=1, ensure_ascii=False, default=str)
-            replace(self._out / f"part{self._number}.json", text)
+            replace(self._out / f"part{self._name}.json", text)
             replace(self._out / "summary.md", summary(self._out))
 
 
@@ -84,7 +84,7 @@ def replace(path: Path, text: str) -> None:
 def summary(out: Path) -> str:
     """A table of all steps of all parts so far."""
     lines = ["# The console on a real GPU", "", "| part | step | result | s | figures |", "|---|---|---|---|---|"]
-    for path in sorted(out.glob("part?.json")):
+    for path in sorted(out.glob("part*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))
         for row in document["steps"]:
             said = " · ".join(str(row[key]) for key in ("says", "wrong", "error") if row.get(key))

@@ -14,11 +14,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Compared", "Recorder", "by_pid", "compare_series", "memory_used_mib", "number", "parse_q", "query", "said"]
+__all__ = [
+    "Compared",
+    "Recorder",
+    "by_pid",
+    "compare_series",
+    "memory_used_mib",
+    "names_by_pid",
+    "number",
+    "parse_q",
+    "query",
+    "said",
+]
 
 TIMEOUT_S = 30.0
 PERIOD_MS = 500
-FIELDS = ("timestamp", "index", "utilization.gpu", "memory.used", "power.draw", "temperature.gpu", "clocks.sm")
+FIELDS = ("timestamp", "index", "utilization.gpu", "memory.used", "power.draw", "temperature.gpu", "clocks.sm",
+          "utilization.memory", "temperature.memory")  # fmt: skip
 NEAREST_S = 0.6
 """Readings of both programs that lie further apart are not compared."""
 
@@ -58,6 +70,14 @@ def by_pid() -> dict[int, float]:
         skipinitialspace=True,
     )
     return {int(row[0]): number(row[1]) or 0.0 for row in rows if len(row) == 2 and row[0].isdigit()}
+
+
+def names_by_pid() -> dict[int, str]:
+    """Name of each process that computes, without its directory."""
+    rows = csv.reader(
+        said("--query-compute-apps=pid,process_name", "--format=csv,noheader").splitlines(), skipinitialspace=True
+    )
+    return {int(row[0]): Path(row[1]).name for row in rows if len(row) == 2 and row[0].isdigit()}
 
 
 def parse_q(text: str) -> list[dict[str, str]]:
@@ -147,6 +167,9 @@ SERIES = {
     "memory used, MiB": ("memory_used_bytes", "memory.used", 1 / 2**20),
     "power, W": ("power_w", "power.draw", 1.0),
     "temperature, °C": ("temperature_c", "temperature.gpu", 1.0),
+    "SM clock, MHz": ("sm_clock_mhz", "clocks.sm", 1.0),
+    "memory utilization, %": ("memory_util_percent", "utilization.memory", 1.0),
+    "memory temperature, °C": ("memory_temperature_c", "temperature.memory", 1.0),
 }
 """Title → field of the console's sample, field of nvidia-smi, factor from the one to the other."""
 
@@ -172,10 +195,10 @@ def compare_series(samples: list[dict[str, Any]], rows: list[dict[str, float]]) 
 
 
 def wait_free(baseline_mib: float, timeout_s: float, slack_mib: float = 64.0) -> tuple[float | None, float]:
-    """Wait until GPU 0 holds no more than before. Gives the seconds that took (`None`: it did not) and the MiB held."""
+    """Wait until no GPU holds more than before. Gives the seconds that took (`None`: it did not) and the MiB held."""
     began = time.monotonic()
     while True:
-        used = (memory_used_mib() or [0.0])[0]
+        used = max(memory_used_mib(), default=0.0)
         if used <= baseline_mib + slack_mib:
             return round(time.monotonic() - began, 1), used
         if time.monotonic() - began > timeout_s:

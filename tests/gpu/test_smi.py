@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from tests.gpu import models, smi
-from tests.gpu.part_machine import same
+from console.core.models import GpuReading, Throttle
+from console.io.gpu.fake import idle_gpus
+from tests.fakes.nvml import FakeNvml
+from tests.gpu import models, part_machine, smi
+from tests.gpu.fields import ROWS, Row, compare_fields, links_up, same
 from tests.gpu.predict import logged
 from tests.gpu.report import Report, Skip, summary
+from tests.gpu.watchcost import watch_cost
 
 Q = """
 ==============NVSMI LOG==============
@@ -74,6 +80,62 @@ def test_figures_are_the_same_within_what_moves() -> None:
     assert same("power limit set, W", 700.0, 650.0) is False
     assert same("driver", "580.159.04", "580.159.05") is False
     assert same("utilization, %", None, 3.0) is None
+
+
+RESTING = replace(
+    idle_gpus(1)[0], memory_free_bytes=81_079 * 2**20, temperature_limit_c=89.0, temperature_c=29.0, sm_clock_mhz=345.0
+)
+"""What a console says of the H100 whose `nvidia-smi -q` was recorded."""
+
+
+def test_each_field_has_its_line_in_a_recorded_q() -> None:
+    (q,) = smi.parse_q((Path(__file__).parents[1] / "data/gpu/nvidia-smi-q-h100.txt").read_text(encoding="utf-8"))
+    found = {figure: (ours, theirs) for figure, ours, theirs in compare_fields(RESTING, q)}
+    assert found.pop("pages pending") == (None, None)
+    assert {figure for figure, (ours, theirs) in found.items() if same(figure, ours, theirs) is not True} == set()
+    assert found["throttle reasons"] == ([Throttle.IDLE], [Throttle.IDLE])
+    assert found["slowdown temperature, °C"] == (89.0, 89.0)
+    assert found["row remap failed"] == (False, False)
+
+
+def test_the_whole_comparison_over_scripted_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(1))
+    recorded = (Path(__file__).parents[1] / "data/gpu/nvidia-smi-q-h100.txt").read_text(encoding="utf-8")
+    links = "GPU 0: NVIDIA H100\n" + "\t Link 0: 26.562 GB/s\n" * 18
+    monkeypatch.setattr(
+        smi, "said", lambda *arguments: {"-q": recorded, "nvlink": links}.get(arguments[0] if arguments else "", "")
+    )
+    monkeypatch.setattr(part_machine, "APART_S", 0.0)
+    table = {each["figure"]: each["same"] for each in part_machine.compare()}
+    assert {row.figure for row in ROWS} < set(table)
+    assert (table["NVLink links up"], table["SM clock at most, MHz"], table["driver, -q"]) == (True, True, True)
+    assert table["SM clock, MHz"] is False, "1755 MHz scripted, 345 MHz recorded"
+    assert table["PCIe lanes"] is False
+    assert table["pages pending"] is None
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.figure for row in ROWS])
+def test_a_row_tells_a_difference_and_an_unknown_apart(row: Row) -> None:
+    assert (row.ours(GpuReading(index=0)), row.theirs({})) in {(None, None), (None, False)}
+    assert same(row.figure, None, row.theirs({})) is None
+
+
+def test_links_of_the_first_gpu() -> None:
+    said = "GPU 0: NVIDIA H100\n\t Link 0: 26.562 GB/s\n\t Link 1: <inactive>\nGPU 1: NVIDIA H100\n\t Link 0: 26 GB/s\n"
+    assert links_up(said) == 1
+    assert links_up("") is None
+    assert same("MIG", True, False) is False
+    assert same("throttle reasons", ["idle"], []) is False
+
+
+def test_what_watching_costs_is_counted_by_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(2))
+    monkeypatch.setattr("tests.gpu.watchcost.PAUSE_S", 0.0)
+    cost = watch_cost()
+    assert cost["gpus"] == 2
+    assert cost["percent_for_16"] == pytest.approx(8 * cost["percent_of_a_core"], rel=0.1, abs=0.1)
+    assert cost["calls"]["UtilizationRates"]["per_s"] == 2
+    assert cost["calls"]["RemappedRows"]["per_s"] < 1
 
 
 def test_a_real_log_gives_its_figures() -> None:

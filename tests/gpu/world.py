@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
 from console.io import process as processes
+from console.io.runs import RunDir
 from tests.gpu import models, smi
 from tests.gpu.report import Skip
 
@@ -106,7 +108,7 @@ class Run:
 
     def samples(self) -> list[dict[str, Any]]:
         """Figures so far; the supervisor writes them a few seconds late."""
-        return json_lines(self.folder / "samples.jsonl")
+        return [msgspec.to_builtins(sample) for sample in RunDir(self.folder).samples()]
 
     def log(self) -> str:
         """The server's log so far."""

@@ -64,6 +64,26 @@ def test_status_of_a_live_server(live: FakeWorld) -> None:
     assert before["state"] == "ready", "--json may stand before the command"
 
 
+def test_targets_of_the_profile_are_judged(tmp_path_factory: pytest.TempPathFactory) -> None:
+    world = FakeWorld(tmp_path_factory.mktemp("targets"))
+    try:
+        world.detached("--set", "targets.ttft_s=60")
+        wait_for("figures", lambda: (world.status()["snapshot"] or {}).get("engine"))
+        assert "goodput" not in world.run("status").stdout
+        assert world.run("chat", "hello").returncode == 0
+        goodput = wait_for("an answer that counts", lambda: (world.status()["snapshot"]["engine"] or {}).get("goodput"))
+        assert (goodput["share_max"], goodput["ttft_share"]) == (1, 1)
+        said = world.run("status").stdout
+        assert "TTFT p95" in said
+        assert "(met 60 s)" in said
+        assert "goodput" in said
+        assert "stop 1" in said
+        run = world.status()["run"]
+        assert (run["ttft_target_s"], run.get("tpot_target_s")) == (60, None)
+    finally:
+        world.close()
+
+
 def test_logs_whole_last_and_as_json(live: FakeWorld) -> None:
     whole = live.run("logs").stdout.splitlines()
     assert "Application startup complete." in "\n".join(whole)

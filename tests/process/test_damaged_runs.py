@@ -92,9 +92,10 @@ def test_fields_that_only_a_newer_version_knows_are_passed_over(capsys: Capture)
     assert main(["status", run.id]) == 5
 
 
-@pytest.mark.parametrize("name", ["events.jsonl", "samples.jsonl", "server.log.index.json", "server.log"])
+@pytest.mark.parametrize("name", ["events.jsonl", "samples/now.blocks", "server.log.index.json", "server.log"])
 def test_other_files_that_are_garbage(name: str, tmp_path: Path, capsys: Capture) -> None:
     run = make()
+    (run.path / name).parent.mkdir(exist_ok=True)
     (run.path / name).write_bytes(os.urandom(3_000) + b"\n{}\n")
     assert main(["status", run.id]) == 5
     assert main(["logs", run.id]) == 0

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from console.cli import main
+from console.core.errors import ExitCode
 from console.core.models import Diagnosis, RunInfo
+from console.core.troubleshooting import failures_page
 from console.io.runs import create_run
 
 LOGS = Path(__file__).parent.parent / "data" / "logs" / "cpu-0.32.0"
@@ -186,3 +188,13 @@ def test_a_long_log_is_read_in_bounded_memory(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["cause"] == "no-kv-memory"
     assert found["line"] == 64 * 1024 + 2
+
+
+def test_every_known_failure_as_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diagnose", "--reference"]) == 0
+    page = capsys.readouterr().out
+    assert page == failures_page()
+    assert main(["diagnose", "--reference", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"markdown": page}
+    assert main(["diagnose"]) == ExitCode.USAGE
+    assert "diagnose needs a log" in capsys.readouterr().err

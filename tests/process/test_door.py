@@ -33,6 +33,15 @@ from console.supervisor import door as door_module
 from console.supervisor.door import Door
 
 
+async def one_sample(seconds: float) -> History:
+    """A past in which one sample has the time that was asked for."""
+    return History(samples=(Sample(time_s=seconds, state=ServerState.READY),))
+
+
+async def nothing(_: float) -> History:
+    return History()
+
+
 class World:
     def __init__(self, path: Path) -> None:
         self.run = RunDir(path)
@@ -40,11 +49,11 @@ class World:
         self.door = Door(
             self.run,
             info=lambda: RunInfo(id="r", profile_name="p"),
-            history=lambda seconds: History(samples=(Sample(time_s=seconds, state=ServerState.READY),)),
+            history=one_sample,
             handle=self.handle,
         )
 
-    async def handle(self, message: ClientMessage) -> Reply:
+    async def handle(self, message: ClientMessage, _client: int) -> Reply:
         self.asked.append(message)
         assert isinstance(message, Stop | Restart)
         return Reply(id=message.id, error="not now" if isinstance(message, Restart) else "")
@@ -72,7 +81,7 @@ async def until(check: object, what: str) -> None:
 async def test_history_comes_first_then_snapshots_and_events(world: World) -> None:
     session = await connect(world.run)
     assert session.run.id == "r"
-    updates = session.updates()
+    updates = session.updates(3_600.0)
     first = await anext(updates)
     assert isinstance(first, History)
     assert first.samples[0].time_s == 3_600.0
@@ -194,9 +203,7 @@ async def test_nonsense_after_the_greeting_gets_an_answer_and_the_line_stays(wor
 
 async def test_the_socket_is_private_and_an_old_one_is_replaced(world: World) -> None:
     assert stat.S_IMODE(world.run.socket_path.stat().st_mode) == 0o600
-    other = Door(
-        world.run, info=lambda: RunInfo(id="s", profile_name="p"), history=lambda _: History(), handle=world.handle
-    )
+    other = Door(world.run, info=lambda: RunInfo(id="s", profile_name="p"), history=nothing, handle=world.handle)
     await other.open()
     session = await connect(world.run)
     assert session.run.id == "s"
@@ -281,7 +288,7 @@ async def test_socket_and_directory_are_private_whatever_the_umask(
     before = os.umask(mask)
     try:
         run = runs.create_run("p")
-        door = Door(run, info=lambda: RunInfo(id="r", profile_name="p"), history=lambda _: History(), handle=None)  # type: ignore[arg-type]
+        door = Door(run, info=lambda: RunInfo(id="r", profile_name="p"), history=nothing, handle=None)  # type: ignore[arg-type]
         await door.open()
         run.append_event(EventRecord(time_s=1.0, kind="note", text="x"))
     finally:
@@ -295,7 +302,7 @@ async def test_socket_and_directory_are_private_whatever_the_umask(
 async def test_a_run_directory_that_was_opened_to_others_is_closed_again(tmp_path: Path) -> None:
     run = runs.create_run("p")
     run.path.chmod(0o755)
-    door = Door(run, info=lambda: RunInfo(id="r", profile_name="p"), history=lambda _: History(), handle=None)  # type: ignore[arg-type]
+    door = Door(run, info=lambda: RunInfo(id="r", profile_name="p"), history=nothing, handle=None)  # type: ignore[arg-type]
     await door.open()
     assert stat.S_IMODE(run.path.stat().st_mode) == 0o700
     await door.close()

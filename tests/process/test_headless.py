@@ -17,6 +17,7 @@ from console.core.models import (
     GpuReading,
     Hint,
     HintState,
+    Money,
     Percentiles,
     Phase,
     PhaseTime,
@@ -26,6 +27,7 @@ from console.core.models import (
     ServerStatus,
     Snapshot,
     SourceStatus,
+    Spend,
 )
 from console.core.overrides import apply_overrides
 from console.core.profile import EngineKind, EngineSection, ModelSection, Profile, ProfileSection, ServeSection
@@ -59,7 +61,9 @@ class Stage:
         """One snapshot, so long after the one before."""
         self.now_s += after_s
         self._seq += 1
-        of_snapshot = {name: more.pop(name) for name in ("engine", "gpus", "host", "hints", "sources") if name in more}
+        of_snapshot = {
+            name: more.pop(name) for name in ("engine", "gpus", "host", "hints", "sources", "money") if name in more
+        }
         status = ServerStatus(state=state, started_s=100.0, **more)
         self.narrator.snapshot(Snapshot(seq=self._seq, time_s=self.now_s, status=status, **of_snapshot))
 
@@ -307,3 +311,37 @@ def test_a_change_can_be_typed_as_it_is_shown(change: ProfileChange) -> None:
     )
     changed = apply_overrides(profile, {key: value})
     assert getattr(changed.serve, change.key.partition(".")[2]) == change.after
+
+
+def test_idleness_counts_down_at_a_few_moments_and_the_end_is_summed_up() -> None:
+    stage = Stage(interval_s=QUIET_S)
+    for left_s in (90, 61, 60, 59, 31, 29, 28, 9, 8):
+        idle = Money(
+            usd_per_hour=36.0,
+            total_s=100.0,
+            total_usd=1.0,
+            seconds={Spend.IDLE: 100.0},
+            idle_s=100.0 - left_s,
+            idle_warned=True,
+            idle_stop_in_s=float(left_s),
+        )
+        stage.show(ServerState.READY, 1, money=idle)
+    told = [line.partition("] ")[2] for line in stage.said if "stops in" in line]
+    assert [line.partition(" (")[0] for line in told] == [
+        "idle 40s, stops in 1m00s",
+        "idle 1m11s, stops in 29s",
+        "idle 1m31s, stops in 9s",
+    ]
+    assert "(postpone: dsv4-console keep r1)" in told[0]
+    assert [each["left_s"] for each in stage.sent if each["type"] == "idle"] == [60.0, 29.0, 9.0]
+    stage.narrator.summary()
+    assert stage.said[-1] == "this run: 1m40s, $1.00: idle 100%"
+    assert stage.sent[-1]["money"]["total_usd"] == 1.0
+
+
+def test_without_a_ledger_there_is_no_summary() -> None:
+    stage = Stage()
+    stage.show(ServerState.READY)
+    said = len(stage.said)
+    stage.narrator.summary()
+    assert len(stage.said) == said

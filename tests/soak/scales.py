@@ -14,7 +14,7 @@ DESCRIPTORS_MAX = 4
 """More open files than at the start by this much is a leak; a request or a rotation may hold a few for a moment."""
 THREADS_MAX = 4
 MEMORY_MAX_MIB = 24.0
-"""Growth that an hour may cost one process: the history in memory (3,600 samples) fills up within it."""
+"""Growth that an hour may cost one process: buffers in memory (300 samples, a chart's points) fill up within it."""
 
 Roles = Mapping[str, psutil.Process]
 

@@ -1,0 +1,1 @@
+"""Makes `screenshots/`: `python -m tests.pictures`."""
