@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from console.core.models import EventRecord, RunInfo, Sample, Snapshot
+from console.core.models import EventRecord, ProfileChange, RunInfo, Sample, Snapshot
 
 __all__ = [
     "FULL",
@@ -21,13 +21,18 @@ __all__ = [
     "Happened",
     "Hello",
     "History",
+    "Hold",
+    "Keep",
+    "Postpone",
     "Pushed",
     "Reply",
     "Restart",
+    "Revert",
     "RunInfo",
     "ServerMessage",
     "Stop",
     "Subscribe",
+    "Try",
     "Welcome",
     "decode_client",
     "decode_server",
@@ -36,7 +41,7 @@ __all__ = [
 
 PROTOCOL_VERSION = 1
 LINE_BYTES_MAX = 16 * 1024 * 1024
-"""A longer line closes the connection: a day's history at 1 Hz stays below it, thinned to 2,000 samples."""
+"""A longer line closes the connection: 2,000 samples with 16 GPUs stay below it."""
 
 
 FULL = "full"
@@ -59,6 +64,7 @@ class Subscribe(Message, frozen=True, kw_only=True, tag="subscribe"):
 
     id: int
     history_s: float = 300.0
+    """A day at most; 0 asks for events alone."""
 
 
 class Stop(Message, frozen=True, kw_only=True, tag="stop"):
@@ -76,7 +82,47 @@ class Restart(Message, frozen=True, kw_only=True, tag="restart"):
     drain_timeout_s: float | None = None
 
 
-ClientMessage = Hello | Subscribe | Stop | Restart
+class Postpone(Message, frozen=True, kw_only=True, tag="postpone"):
+    """Count idle time from now on, as if a request had come. Refused where the profile sets no idle deadline."""
+
+    id: int
+
+
+class Try(Message, frozen=True, kw_only=True, tag="try"):
+    """Restart the server with other settings, for as long as this client holds on to them.
+
+    A client that has a trial may send another one for the next settings. See `console.core.trial` for its ends.
+    """
+
+    id: int
+    change: tuple[ProfileChange, ...]
+    """How they differ from the settings before the trial."""
+    spec: dict[str, Any]
+    """What to start, as `launch.json` has it."""
+    lease_s: float
+    drain_timeout_s: float | None = None
+
+
+class Hold(Message, frozen=True, kw_only=True, tag="hold"):
+    """This client is still there; renews the lease of its trial."""
+
+    id: int
+
+
+class Keep(Message, frozen=True, kw_only=True, tag="keep"):
+    """The settings that are tried stay."""
+
+    id: int
+
+
+class Revert(Message, frozen=True, kw_only=True, tag="revert"):
+    """Go back to the settings before the trial."""
+
+    id: int
+    why: str = ""
+
+
+ClientMessage = Hello | Subscribe | Stop | Restart | Postpone | Try | Hold | Keep | Revert
 
 
 class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
@@ -95,7 +141,10 @@ class Reply(Message, frozen=True, kw_only=True, tag="reply"):
 
 
 class History(Message, frozen=True, kw_only=True, tag="history"):
-    """Samples and events of the past, oldest first."""
+    """Samples and events of the past, oldest first.
+
+    Samples are coarser with age and carry of a GPU what a chart shows (see `console.core.sampling`).
+    """
 
     samples: tuple[Sample, ...] = ()
     events: tuple[EventRecord, ...] = ()
