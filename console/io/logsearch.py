@@ -81,5 +81,9 @@ class LogSearcher:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._stdin.close()
-        await self._process.wait()
-        await self._stdout.read()  # asyncio lets go of a process only once its pipes have ended
+        try:
+            await self._process.wait()
+            await self._stdout.read()  # asyncio lets go of a process only once its pipes have ended
+        finally:
+            # Whoever closes it may be cancelled meanwhile, with the loop about to end.
+            self._process._transport.close()  # type: ignore[attr-defined]
