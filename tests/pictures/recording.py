@@ -95,6 +95,12 @@ DEMO = (
 """The shipped recording of an H100: for trying this without an engine."""
 
 
+def neutral(text: str) -> str:
+    """Without the directory of this machine's Python, which the log names: another of the same length stands there."""
+    first = Path(sys.base_prefix).parts[1]
+    return text.replace(f"/{first}/", f"/{'python'[: len(first)].ljust(len(first), '_')}/")
+
+
 class Tape:
     """A command in tmux, its output with times, and what its terminal showed."""
 
@@ -122,7 +128,8 @@ class Tape:
 
     def look(self) -> str:
         """Take a frame; gives the screen without colours."""
-        self.frames.append((time.monotonic() - self.begin, self._tmux("capture-pane", "-p", "-e")))
+        screen = neutral(self._tmux("capture-pane", "-p", "-e"))
+        self.frames.append((time.monotonic() - self.begin, screen))
         return self._tmux("capture-pane", "-p")
 
     def play(self, step: Step) -> None:
@@ -200,7 +207,8 @@ def write_cast(tape: Tape, path: Path) -> None:
         at_s, piece = json.loads(line)
         text = decoder.decode(piece.encode("latin-1"))
         if text:
-            lines.append(json.dumps([round(tape.played(at_s - tape.begin), 3), "o", text], ensure_ascii=False))
+            shown = neutral(text)
+            lines.append(json.dumps([round(tape.played(at_s - tape.begin), 3), "o", shown], ensure_ascii=False))
     cast = "\n".join(lines) + "\n"
     if wrong := FORBIDDEN.search(cast):
         raise SystemExit(f"{path.name}: {wrong.group()!r} must not be in it")
