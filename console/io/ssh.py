@@ -162,20 +162,23 @@ class SshConnection:
             start_new_session=not ask,
         )
         self._master = master
+        if self._directory is None:  # closed meanwhile, by who does not want to wait
+            self.close()
+            raise self._lost("it was given up")
         # Its questions go to the terminal by themselves; what it says besides is for the operator's eyes too.
-        self._said = _Said(_pipe(master.stderr), aloud=ask)
+        said = self._said = _Said(_pipe(master.stderr), aloud=ask)
         try:
             for line in _pipe(master.stdout):
                 if line.strip() == _READY.encode():
-                    self._said.quiet()
+                    said.quiet()
                     return
-            code = master.wait()
+            master.wait()
         except BaseException:
             self.close()
             raise
-        said = self._said.text(wait=True)
+        text = said.text(wait=True)
         self.close()
-        raise ssh_error(self.target.host, said, code if code == CONNECTION_FAILED else CONNECTION_FAILED)
+        raise ssh_error(self.target.host, text)
 
     async def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float | None = None) -> Finished:
         """Run a command there, word by word as given, and wait for its end.
