@@ -162,7 +162,7 @@ class SshConnection:
             start_new_session=not ask,
         )
         self._master = master
-        if self._directory is None:  # closed meanwhile, by who does not want to wait
+        if self._closed():  # meanwhile, by who does not want to wait
             self.close()
             raise self._lost("it was given up")
         # Its questions go to the terminal by themselves; what it says besides is for the operator's eyes too.
@@ -269,6 +269,9 @@ class SshConnection:
     @property
     def _control(self) -> str:
         return str(self._path("c"))
+
+    def _closed(self) -> bool:
+        return self._directory is None
 
     def _path(self, name: str) -> Path:
         if self._directory is None:
