@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from console.client.remote.backend import RemoteBackend
 from console.client.remote.line import Line
 from console.client.remote.session import RemoteSession
 from console.core.errors import NotRunningError, ProfileError, RemoteError
-from console.core.models import Level, ServerState
+from console.core.models import Level, ProfileChange, ServerState
 from console.core.snooze import Snooze
 from console.core.sshfaults import Cause
 from console.io.logtail import LogTail
@@ -136,6 +137,18 @@ async def test_launch_look_chat_drop_return_and_stop(world: RemoteWorld) -> None
         plan = await backend.plan("cpu-smoke", {"serve.port": there.port})
         assert plan.engine_version == "0.32.0+cpu"
         assert (await backend.preflight(plan)).blocked == ()
+        attempt = await backend.attempt("cpu-smoke", plan.profile)
+        assert attempt.plan is not None
+        assert attempt.plan.profile == plan.profile
+        assert attempt.entry.suitability == next(e for e in entries if e.name == "cpu-smoke").suitability
+        source = await backend.profile_source("cpu-smoke")
+        assert source.name == "cpu-smoke"
+        change = ProfileChange(key="serve.max_num_seqs", before=8, after=4)
+        await backend.keep_edit("cpu-smoke", (change,))
+        assert await backend.kept_edit("cpu-smoke") == (change,)
+        await backend.keep_edit("cpu-smoke", ())
+        kept = await backend.keep_command("cpu-smoke", plan.command_line)
+        assert kept.is_relative_to(os.environ["XDG_STATE_HOME"]), "what is copied is here"
         session = await backend.launch(plan)
         assert isinstance(session, RemoteSession)
         watcher = Watcher(session)
