@@ -17,7 +17,8 @@ from console.client.api import Away, ChatMessage, ChatOptions, Lost, Session, Up
 from console.client.remote.backend import RemoteBackend
 from console.client.remote.line import Line
 from console.client.remote.session import RemoteSession
-from console.core.errors import NotRunningError, ProfileError, RemoteError
+from console.core.bench import BenchPlan
+from console.core.errors import NotRunningError, ProfileError, RemoteError, ServerFailedError
 from console.core.models import Level, ProfileChange, ServerState
 from console.core.snooze import Snooze
 from console.core.sshfaults import Cause
@@ -159,6 +160,11 @@ async def test_launch_look_chat_drop_return_and_stop(world: RemoteWorld) -> None
         assert answer[-1].error == ""
         assert "".join(delta.text for delta in answer)
 
+        # The scripted server has no benchmark: what it says to that comes here as the error that it is there.
+        with pytest.raises(ServerFailedError, match="The benchmark failed"):
+            await backend.bench(session.run.id, BenchPlan(concurrency=(1,), requests=2), lambda _: None)
+        assert await backend.bench_results(session.run.id) == ()
+
         new = Snooze(hint="a", level=Level.WARN, since_s=1.0, until_s=1801.0)
         assert await session.snooze(new) == (new,)
         lines = log_there(world)
@@ -226,6 +232,10 @@ async def test_a_killed_connection_and_a_second_console(world: RemoteWorld) -> N
         assert line.connection > connection
         count = len(watcher.of(Pushed))
         await watcher.until("new figures", lambda: len(watcher.of(Pushed)) > count)
+        away = len(watcher.of(Away))
+        world.sshd.freeze()
+        await watcher.until("silence is noticed", lambda: len(watcher.of(Away)) > away)
+        await watcher.until("it is back again", lambda: len([t for t in watcher.events if "out of reach" in t]) == 2)
         assert not watcher.of(Lost)
         await watcher.end()
         await session.close()
