@@ -157,6 +157,7 @@ class Sampler:
         on_health: called in the event loop when the answer of `/health` differs from the one before.
         targets: `[targets]` of the profile.
         max_model_len: the server's longest context, where known.
+        printed_kv_tokens: gives the size of one engine's KV cache by the server's log, once it is there.
         host: replaced in tests.
         timing: replaced in tests.
         clock: seconds that never go back.
@@ -170,6 +171,7 @@ class Sampler:
         *,
         targets: TargetsSection | None = None,
         max_model_len: int | None = None,
+        printed_kv_tokens: Callable[[], int | None] = lambda: None,
         host: HostSource | None = None,
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -189,6 +191,7 @@ class Sampler:
         self._was_healthy = False
         self._targets = targets or TargetsSection()
         self._max_model_len = max_model_len
+        self._printed_kv_tokens = printed_kv_tokens
         self._reader, self._engine = ExpositionReader(), self._new_metrics()
         self._gpus_source = Source("gpu", self._read_gpus, self._timing, clock)
         self._host_source = Source("host", self._read_host, self._timing, clock)
@@ -305,7 +308,7 @@ class Sampler:
         body = await self._http.metrics(base_url, self._timing.deadline_s)
         if engine is not self._engine:
             raise NothingToAskError
-        return engine.feed(self._reader.read(body), self._clock())
+        return engine.feed(self._reader.read(body), self._clock(), self._printed_kv_tokens())
 
     async def _read_health(self) -> Health:
         base_url, engine = self._base_url, self._engine

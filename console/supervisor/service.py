@@ -103,7 +103,12 @@ class Supervisor:
         self._log = LogWatch(run.log_path)
         self._http = http
         self._sampler = Sampler(
-            gpu, http, self._on_health, targets=spec.profile.targets, max_model_len=info.max_model_len
+            gpu,
+            http,
+            self._on_health,
+            targets=spec.profile.targets,
+            max_model_len=info.max_model_len,
+            printed_kv_tokens=lambda: self._log.facts.kv_cache_tokens,
         )
         self._hang_watch = HangWatch(spec, http, self._sampler, lambda text: self._note(text, Level.INFO))
         self._memory_before: tuple[int | None, ...] = ()
