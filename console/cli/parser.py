@@ -54,7 +54,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if arguments.host is None:
         host_grammar.check_none(arguments)
     elif arguments.function != LAUNCH or arguments.profile is not None:
-        arguments.run = _resolve(host_grammar.ELSEWHERE)
+        arguments.command, arguments.function = arguments.function, host_grammar.ELSEWHERE
         return arguments
     if arguments.function != LAUNCH:
         for option, attribute in _LAUNCH_ONLY.items():

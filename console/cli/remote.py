@@ -63,7 +63,7 @@ def pass_on(arguments: argparse.Namespace, _output: Output) -> int:
         RemoteError: `ssh` failed, or the console is not installed there.
         UsageError: the command is about this machine.
     """
-    if arguments.function in NOT_THERE:
+    if arguments.command in NOT_THERE:
         raise UsageError("This command is about this machine", "", "Leave --host out.")
     target = target_of(arguments)
     terminal = is_terminal(sys.stdin, sys.stdout, sys.stderr)
