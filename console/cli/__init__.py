@@ -48,11 +48,15 @@ def _run(words: list[str]) -> int:
 
 
 def _curtain(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
-    """Where the full screen is about to open: something to read meanwhile."""
+    """Where the full screen is about to open: something to read meanwhile.
+
+    Not before another machine's screen: OpenSSH may have to ask something first.
+    """
     from console.cli.output import is_terminal
     from console.cli.parser import LAUNCH
 
-    opens = arguments.function == LAUNCH and not (arguments.profile or arguments.replay or arguments.demo)
+    others = arguments.profile or arguments.replay or arguments.demo or arguments.host
+    opens = arguments.function == LAUNCH and not others
     if not opens or not is_terminal(sys.stdin, sys.stdout) or "TEXTUAL_DRIVER" in os.environ:
         return contextlib.nullcontext()
     from console import __version__

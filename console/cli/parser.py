@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from console import __version__
-from console.cli import bench_grammar, export_grammar, web_grammar
+from console.cli import bench_grammar, export_grammar, host_grammar, web_grammar
 from console.core.errors import UsageError
 from console.core.preferences import THEMES
 
@@ -50,6 +50,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """
     parser = build()
     arguments = parser.parse_args(argv)
+    arguments.words = argv
+    if arguments.host is None:
+        host_grammar.check_none(arguments)
+    elif arguments.function != LAUNCH or arguments.profile is not None:
+        arguments.command, arguments.function = arguments.function, host_grammar.ELSEWHERE
+        return arguments
     if arguments.function != LAUNCH:
         for option, attribute in _LAUNCH_ONLY.items():
             if getattr(arguments, attribute) != parser.get_default(attribute):
@@ -82,7 +88,7 @@ _LAUNCH_ONLY = {
     "--theme": "theme",
     "--readonly": "readonly",
 }
-"""Options of the program itself; `--json` may stand anywhere."""
+"""Options of the program itself; `--json` and `--host` may stand anywhere."""
 
 
 def resolve(function: str) -> Callable[[argparse.Namespace, Output], int]:
@@ -101,6 +107,7 @@ def build() -> argparse.ArgumentParser:
     common.add_argument(
         "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON on stdout and nothing else there"
     )
+    host_grammar.options(common, argparse.SUPPRESS)
     parser = _Parser(
         prog=PROG,
         description="Serve DeepSeek V4 with vLLM: pick a profile, launch, watch, chat.",
@@ -126,11 +133,13 @@ def build() -> argparse.ArgumentParser:
     _keys(commands, common)
     _service(commands, common)
     web_grammar.add(commands, common, screen)
+    host_grammar.add(commands)
     return parser
 
 
 def _launch_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """The options of the program itself; gives those of the terminal UI."""
+    host_grammar.options(parser.add_argument_group("another machine"))
     launch = parser.add_argument_group("launching")
     launch.add_argument("--profile", metavar="NAME", help="launch this profile without the UI (a name or a .toml file)")
     launch.add_argument(
