@@ -18,6 +18,7 @@ __all__ = [
     "LINE_BYTES_MAX",
     "PROTOCOL_VERSION",
     "ClientMessage",
+    "GroupReady",
     "Happened",
     "Hello",
     "History",
@@ -88,6 +89,12 @@ class Postpone(Message, frozen=True, kw_only=True, tag="postpone"):
     id: int
 
 
+class GroupReady(Message, frozen=True, kw_only=True, tag="group-ready"):
+    """The head of this machine's group answers `/health`: a machine without an HTTP server learns it so."""
+
+    id: int
+
+
 class Try(Message, frozen=True, kw_only=True, tag="try"):
     """Restart the server with other settings, for as long as this client holds on to them.
 
@@ -122,7 +129,7 @@ class Revert(Message, frozen=True, kw_only=True, tag="revert"):
     why: str = ""
 
 
-ClientMessage = Hello | Subscribe | Stop | Restart | Postpone | Try | Hold | Keep | Revert
+ClientMessage = Hello | Subscribe | Stop | Restart | Postpone | GroupReady | Try | Hold | Keep | Revert
 
 
 class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):

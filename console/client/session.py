@@ -23,6 +23,7 @@ from console.io.snoozes import read_snoozes, write_snoozes
 from console.protocol import (
     FULL,
     LINE_BYTES_MAX,
+    GroupReady,
     Happened,
     Hello,
     History,
@@ -42,7 +43,7 @@ from console.protocol import (
     encode,
 )
 
-__all__ = ["SocketSession", "chat_with", "connect"]
+__all__ = ["SocketSession", "chat_with", "connect", "connect_at"]
 
 REPLY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
@@ -121,6 +122,10 @@ class SocketSession:
         """Postpone the idle deadlines. Raises UsageError where there is none, NotRunningError if nobody answers."""
         await self._ask(Postpone(id=next(self._ids)))
 
+    async def group_ready(self) -> None:
+        """Tell a machine of a group that its head is ready. Raises NotRunningError if nobody answers."""
+        await self._ask(GroupReady(id=next(self._ids)))
+
     async def attempt(self, change: tuple[ProfileChange, ...], spec: LaunchSpec, lease_s: float) -> tuple[str, int]:
         """Ask for a restart with other settings, which go again where this line breaks (see `console.core.trial`).
 
@@ -182,7 +187,9 @@ class SocketSession:
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
 
-    async def _ask(self, message: Subscribe | Stop | Restart | Postpone | Try | Hold | Keep | Revert) -> Reply:
+    async def _ask(
+        self, message: Subscribe | Stop | Restart | Postpone | GroupReady | Try | Hold | Keep | Revert
+    ) -> Reply:
         if self._lost is not None:
             raise _gone(self._lost.reason)
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -256,10 +263,20 @@ async def connect(run_dir: RunDir) -> SocketSession:
         NotRunningError: nobody listens.
         UsageError: the supervisor speaks another protocol version; the message says which side to update.
     """
+    with run_dir.reachable_socket() as path:
+        return await connect_at(path, run_dir)
+
+
+async def connect_at(path: str, run_dir: RunDir) -> SocketSession:
+    """Open a session with the supervisor that listens on this socket. Raises as `connect`.
+
+    Args:
+        path: the socket, or one here that leads to it.
+        run_dir: where the run keeps its files.
+    """
     try:
-        with run_dir.reachable_socket() as path:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                reader, writer = await asyncio.open_unix_connection(path, limit=LINE_BYTES_MAX)
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            reader, writer = await asyncio.open_unix_connection(path, limit=LINE_BYTES_MAX)
     except (OSError, TimeoutError) as error:
         raise NotRunningError(
             "The run has no supervisor", f"{run_dir.socket_path}: {error}", "See its end with: dsv4-console status"

@@ -23,7 +23,7 @@ import msgspec
 
 from console.core.errors import NotRunningError, StateError
 from console.core.lifecycle import Timing
-from console.core.models import LIVE_STATES, EventRecord, Level, RunInfo, Sample, ServerState
+from console.core.models import LIVE_STATES, EventRecord, Level, NodePlace, RunInfo, Sample, ServerState
 from console.core.money import Tally
 from console.core.profile import Profile
 from console.core.resume import Saved
@@ -64,6 +64,8 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     timing: Timing
     profile: Profile
     model: str
+    place: NodePlace | None = None
+    """Of a machine of a group; all but the head have no `url`."""
 
 
 def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
