@@ -15,6 +15,7 @@ __all__ = [
     "NotReadyError",
     "NotRunningError",
     "ProfileError",
+    "RemoteError",
     "ServerFailedError",
     "StateError",
     "UsageError",
@@ -31,7 +32,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """Unknown option, or a profile that is missing or broken."""
     ENVIRONMENT = 3
-    """No engine, wrong engine version, directory not writable, a port taken during the start, a failed download."""
+    """No engine or a wrong one, directory not writable, port taken in the start, failed download, host not reached."""
     NOT_READY = 4
     """The server was not ready in time."""
     NOT_RUNNING = 5
@@ -105,6 +106,21 @@ class StateError(ConsoleError):
     """The state, data or configuration directory cannot be used."""
 
     exit_code = ExitCode.ENVIRONMENT
+
+
+class RemoteError(ConsoleError):
+    """Another machine cannot be reached, or has not what is asked of it (see `console.core.sshfaults`).
+
+    Args:
+        title, message, fix: as of every error.
+        cause: the `Cause` behind it, as a word.
+    """
+
+    exit_code = ExitCode.ENVIRONMENT
+
+    def __init__(self, title: str, message: str = "", fix: str = "", cause: str = "") -> None:
+        super().__init__(title, message, fix)
+        self.cause = cause
 
 
 class BlockedError(ConsoleError):
