@@ -17,6 +17,7 @@ from console.group.driver import target_of
 from console.group.launch import check_hosts, draft, hold, make_group
 from console.headless.group import follow_group
 from console.io.groups import GroupDir, GroupRecord, find_group, is_held, list_groups
+from console.io.runs import list_runs
 from console.io.ssh import SshConnection
 
 __all__ = ["is_group", "launch", "live_groups", "logs", "restart", "status", "stop"]
@@ -24,7 +25,7 @@ __all__ = ["is_group", "launch", "live_groups", "logs", "restart", "status", "st
 LOG_LINES = 200
 """Of each machine, where no number is asked for."""
 LOG_TIMEOUT_S = 120.0
-NOT_FOR_GROUPS = ("dry_run", "node_rank", "ready_timeout")
+NOT_FOR_GROUPS = ("dry_run", "node_rank")
 
 
 def launch(arguments: argparse.Namespace, overrides: dict[str, Any], output: Output) -> int:
@@ -79,10 +80,15 @@ def is_group(name: str | None, *, nothing_runs: bool) -> bool:
         nothing_runs: there is no live run on this machine that an unnamed command could mean.
     """
     if name is None:
-        return nothing_runs and bool(live_groups())
+        return nothing_runs and (bool(live_groups()) or _newest_is_group())
     return any(name == record.spec.id for _, record in list_groups()) or (
         nothing_runs and any(name == record.spec.profile_name for _, record in live_groups())
     )
+
+
+def _newest_is_group() -> bool:
+    groups, launched = list_groups(), list_runs()
+    return bool(groups) and (not launched or groups[0][1].spec.created_s > launched[0][1].created_s)
 
 
 def status(arguments: argparse.Namespace, output: Output) -> int:

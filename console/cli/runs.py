@@ -63,7 +63,7 @@ def status(arguments: argparse.Namespace, output: Output) -> int:
         output.document({"markdown": status_page()})
         return ExitCode.OK
     if (of_group := _of_group(arguments)) is not None:
-        return of_group.status(arguments, output)
+        return int(of_group.status(arguments, output))
     _recover(output)
     run, info = runs.find_run(arguments.run_name)
     others = [other for other in _live() if other.id != info.id] if arguments.run_name is None else []
@@ -238,7 +238,7 @@ def _more_figures(engine: EngineReading, info: RunInfo) -> list[str]:
 def logs(arguments: argparse.Namespace, output: Output) -> int:
     """Print the server's log, from its start or the last lines, and go on with `-f` until the run is over."""
     if (of_group := _of_group(arguments)) is not None:
-        return of_group.logs(arguments, output)
+        return int(of_group.logs(arguments, output))
     run, info = runs.find_run(arguments.run_name)
     live = runs.is_live(info)
     if not run.log_path.exists() and not (live and arguments.follow):
@@ -289,7 +289,7 @@ def _print_lines(lines: Iterable[tuple[int, str]], output: Output) -> None:
 def stop(arguments: argparse.Namespace, output: Output) -> int:
     """Stop the server and wait until nothing is left of it. Where a restart is planned, this gives it up."""
     if (of_group := _of_group(arguments)) is not None:
-        return of_group.stop(arguments, output)
+        return int(of_group.stop(arguments, output))
     run, info = _one_live(arguments, "stop", output)
     final, reason = tasks.run(_stop(run, arguments.stop_drain_s, output))
     output.data(f"{info.id}: {final}" + (f" – {reason}" if reason else ""))
@@ -317,7 +317,7 @@ def _one_live(arguments: argparse.Namespace, verb: str, output: Output) -> tuple
 def restart(arguments: argparse.Namespace, output: Output) -> int:
     """Restart the server and wait until it is ready. Where a restart is planned, this does it now."""
     if (of_group := _of_group(arguments)) is not None:
-        return of_group.restart(arguments, output)
+        return int(of_group.restart(arguments, output))
     run, info = _one_live(arguments, "restart", output)
     state, reason = tasks.run(_restart(run, arguments.stop_drain_s, output))
     output.data(f"{info.id}: {state}" + (f" – {reason}" if reason else ""))

@@ -36,6 +36,8 @@ def node_text(node: NodeView) -> str:
             text = "not started"
         case Life.STARTING:
             text = "being started"
+        case Life.UP if status.started_s is None:
+            return "its supervisor has it"
         case _:
             text = str(status.state)
     if status.phase is not None and status.state in (ServerState.STARTING, ServerState.LOADING):
