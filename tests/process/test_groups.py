@@ -125,7 +125,10 @@ def wait_ready(headless: Headless, attempt: int = 1) -> None:
             raise AssertionError(f"ended with {headless.child.returncode} before it was ready:\n{headless.said}")
         return any(line["state"] == "ready" and line["attempt"] == attempt for line in headless.of("group"))
 
-    wait_for("the group to be ready", check, LIMIT_S)
+    try:
+        wait_for("the group to be ready", check, LIMIT_S)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{headless.said}") from None
 
 
 def over(groups: Groups, headless: Headless) -> str:
