@@ -20,9 +20,9 @@ SECRETS = ("VLLM_API_KEY", "HF_TOKEN", "OPENAI_API_KEY")
 
 @pytest.fixture(autouse=True)
 def own_directories(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Configuration, data and state below a directory of this test."""
+    """Configuration, data, state and caches below a directory of this test."""
     home = tmp_path_factory.mktemp("xdg")
-    for kind in ("CONFIG", "DATA", "STATE"):
+    for kind in ("CONFIG", "DATA", "STATE", "CACHE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(home / kind.lower()))
     for name in SECRETS:
         monkeypatch.delenv(name, raising=False)

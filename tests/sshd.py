@@ -118,7 +118,9 @@ Host {host}
     def start(self) -> None:
         """Listen, until `stop`."""
         log = self.directory / "sshd.log"
-        self._server = subprocess.Popen([*self._enter, SSHD, "-D", "-f", str(self.directory / "sshd_config"), "-E", str(log)])
+        self._server = subprocess.Popen(
+            [*self._enter, SSHD, "-D", "-f", str(self.directory / "sshd_config"), "-E", str(log)]
+        )
         end = time.monotonic() + START_S
         while time.monotonic() < end and self._server.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), 5.0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,9 +17,10 @@ from console.core.models import ServerState
 from console.group.driver import target_of
 from console.group.launch import check_hosts, draft, hold, make_group
 from console.headless.group import follow_group
+from console.io.config import read_configuration
 from console.io.groups import GroupDir, GroupRecord, find_group, is_held, list_groups
 from console.io.runs import list_runs
-from console.io.ssh import SshConnection
+from console.io.ssh import CONSOLE, SshConnection
 
 __all__ = ["is_group", "launch", "live_groups", "logs", "restart", "status", "stop"]
 
@@ -42,8 +44,8 @@ def launch(arguments: argparse.Namespace, overrides: dict[str, Any], output: Out
         engine=arguments.engine,
         allow_public=arguments.allow_public_without_key,
         force=arguments.force_launch,
-        ssh_config=arguments.ssh_config,
-        ssh_command=arguments.remote_console,
+        ssh_config=str(Path(arguments.ssh_config).expanduser().absolute()) if arguments.ssh_config else None,
+        ssh_commands=_commands(hosts, arguments.remote_command),
     )
     output.say(f"looking at {', '.join(hosts)}")
     spec = tasks.run(check_hosts(spec, ask=is_terminal(sys.stdin, sys.stderr)))
@@ -51,6 +53,12 @@ def launch(arguments: argparse.Namespace, overrides: dict[str, Any], output: Out
     output.say(f"group {folder.id}: {spec.model} on {', '.join(hosts)} at {spec.url}")
     output.line({"type": "group-begun", "group": folder.id, "hosts": hosts, "url": spec.url})
     return tasks.run(_hold_and_follow(folder, output, until_ready=arguments.detach, drain_s=arguments.drain_timeout))
+
+
+def _commands(hosts: tuple[str, ...], given: str | None) -> tuple[str, ...]:
+    """The console on each machine, as the command line or `config.toml` has it."""
+    known = read_configuration().host
+    return tuple(given or (known[host].command if host in known else "") or CONSOLE for host in hosts)
 
 
 async def _hold_and_follow(

@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 option = _option(name)
                 raise UsageError(f"{option} needs --profile", "", f"dsv4-console --profile NAME {option} …")
         check_views(given)
+        if arguments.host is not None:
+            return _open_there(arguments)
         return _play(arguments, output) if arguments.replay or arguments.demo else _open_ui(arguments)
     for name in ONLY_FOR_THE_UI:
         if given[name]:
@@ -149,6 +151,32 @@ def _open_ui(arguments: argparse.Namespace) -> int:
         mouse=not arguments.no_mouse,
         preferences=_preferences(arguments),
     )
+
+
+def _open_there(arguments: argparse.Namespace) -> int:
+    """The UI here, on the servers of another machine."""
+    for name in ("replay", "demo"):
+        if getattr(arguments, name):
+            raise UsageError(f"{_option(name)} plays what is here", "and --host is about there", "Leave --host out.")
+    _need_a_terminal("Use --host with --profile NAME or a command, like `dsv4-console --host BOX status`.")
+    from console.cli.remote import line_to
+    from console.client.remote.backend import RemoteBackend
+    from console.tui.run import run_tui
+
+    preferences = _preferences(arguments)
+    line = line_to(arguments)
+    try:
+        return run_tui(
+            RemoteBackend(line),
+            attach_run=arguments.attach,
+            ascii_glyphs=arguments.ascii,
+            mouse=not arguments.no_mouse,
+            preferences=preferences,
+            host=line.host,
+            at_end=line.close,
+        )
+    finally:
+        line.ssh.close()
 
 
 def _preferences(arguments: argparse.Namespace) -> Preferences:

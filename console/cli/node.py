@@ -89,7 +89,7 @@ def _found(order: Order) -> Found:
         place = info.place
         if place is not None and (place.group, place.attempt, place.rank) == wanted:
             return Found(
-                run=info, socket=str(run.socket_path), supervised=runs.is_supervised(info), live=runs.is_live(info)
+                run=info, socket=run.socket_alias(), supervised=runs.is_supervised(info), live=runs.is_live(info)
             )
     return Found(run=None)
 

@@ -26,6 +26,8 @@ runs and logs in $XDG_STATE_HOME/dsv4-console/runs."""
 
 LAUNCH = "launch.run"
 """What runs where no command is named."""
+ELSEWHERE = "remote.pass_on"
+"""What runs instead of a command that is meant for another machine."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,6 +47,17 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """
     parser = build()
     arguments = parser.parse_args(argv)
+    arguments.words = argv
+    if arguments.host is None and arguments.hosts is None:
+        for option in ("ssh_config", "remote_command"):
+            if getattr(arguments, option) is not None:
+                name = f"--{option.replace('_', '-')}"
+                raise UsageError(
+                    f"{name} needs --host or --hosts", "it is about another machine", f"See: {PROG} --help"
+                )
+    elif arguments.host is not None and (arguments.function != LAUNCH or arguments.profile is not None):
+        arguments.run = _resolve(ELSEWHERE)
+        return arguments
     if arguments.function != LAUNCH:
         for option, attribute in _LAUNCH_ONLY.items():
             if getattr(arguments, attribute) != parser.get_default(attribute):
@@ -64,8 +77,6 @@ _LAUNCH_ONLY = {
     "--dry-run": "dry_run",
     "--node-rank": "node_rank",
     "--hosts": "hosts",
-    "--ssh-config": "ssh_config",
-    "--remote-console": "remote_console",
     "--detach": "detach",
     "--force": "force_launch",
     "--allow-public-without-key": "allow_public_without_key",
@@ -81,7 +92,16 @@ _LAUNCH_ONLY = {
     "--theme": "theme",
     "--readonly": "readonly",
 }
-"""Options of the program itself; `--json` may stand anywhere."""
+"""Options of the program itself; `--json` and `--host` may stand anywhere."""
+_HOST: dict[str, dict[str, Any]] = {
+    "--host": {"metavar": "USER@BOX", "help": "on that machine, over SSH: the UI here, every other command there"},
+    "--ssh-config": {"metavar": "FILE", "help": "for --host and --hosts: instead of ~/.ssh/config"},
+    "--remote-command": {
+        "metavar": "COMMAND",
+        "help": "for --host and --hosts: dsv4-console there, where it is not on PATH",
+    },
+}
+"""Options that say on which machine."""
 
 
 def _resolve(function: str) -> object:
@@ -99,6 +119,8 @@ def build() -> argparse.ArgumentParser:
     common.add_argument(
         "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON on stdout and nothing else there"
     )
+    for option, what in _HOST.items():
+        common.add_argument(option, default=argparse.SUPPRESS, **what)
     parser = _Parser(
         prog=PROG,
         description="Serve DeepSeek V4 with vLLM: pick a profile, launch, watch, chat.",
@@ -125,11 +147,15 @@ def build() -> argparse.ArgumentParser:
     _keys(commands, common)
     _service(commands, common)
     web_grammar.add(commands, common, screen)
+    _far_end(commands)
     return parser
 
 
 def _launch_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """The options of the program itself; gives those of the terminal UI."""
+    elsewhere = parser.add_argument_group("another machine")
+    for option, what in _HOST.items():
+        elsewhere.add_argument(option, **what)
     launch = parser.add_argument_group("launching")
     launch.add_argument("--profile", metavar="NAME", help="launch this profile without the UI (a name or a .toml file)")
     launch.add_argument(
@@ -150,13 +176,6 @@ def _launch_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     )
     launch.add_argument(
         "--hosts", metavar="A,B", help="a profile of several machines: on these, as SSH names them, the head first"
-    )
-    launch.add_argument("--ssh-config", metavar="FILE", help="with --hosts: as `ssh -F`")
-    launch.add_argument(
-        "--remote-console",
-        metavar="COMMAND",
-        default="dsv4-console",
-        help="with --hosts: the console there, if it is not on PATH",
     )
     launch.add_argument("--detach", action="store_true", help="return once it is ready; the server goes on")
     launch.add_argument("--force", action="store_true", dest="force_launch", help="launch although preflight blocks it")
@@ -444,6 +463,13 @@ def _keys(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> Non
     verbs = group.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     verb = verbs.add_parser("reference", parents=[common], help="all keys as a page of Markdown")
     verb.set_defaults(function="keys.reference")
+
+
+def _far_end(commands: argparse._SubParsersAction[_Parser]) -> None:
+    verb = commands.add_parser("far-end", help="what --host talks to on the other machine; not for people")
+    verb.add_argument("--engine", metavar="ENGINE", dest="far_engine")
+    verb.add_argument("--allow-public-without-key", action="store_true", dest="far_allow_public")
+    verb.set_defaults(function="remote.far_end")
 
 
 def _exit_status(text: str) -> int:

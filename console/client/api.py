@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attempt",
+    "Away",
     "Backend",
     "ChatDelta",
     "ChatMessage",
@@ -185,11 +186,24 @@ class Lost(Info, frozen=True, kw_only=True):
     reason: str
 
 
+class Away(Info, frozen=True, kw_only=True):
+    """The way to the run's machine is interrupted, and is being made again. The server knows nothing of it."""
+
+    attempt: int
+    """The one that is being made now, from 1."""
+    reason: str
+    """Why the one before failed, or what broke."""
+    remedy: str = ""
+    """What the operator can do about it."""
+    since_s: float
+    """Wall-clock time at which it broke."""
+
+
 class Rewound(Info, frozen=True, kw_only=True):
     """A replay went to another moment: what was told before no longer holds, and the past is told again."""
 
 
-Update = History | Pushed | Happened | Lost | Rewound
+Update = History | Pushed | Happened | Lost | Away | Rewound
 
 
 class Playing(Info, frozen=True, kw_only=True):

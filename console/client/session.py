@@ -8,6 +8,7 @@ import itertools
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -43,7 +44,7 @@ from console.protocol import (
     encode,
 )
 
-__all__ = ["SocketSession", "chat_with", "connect", "connect_at"]
+__all__ = ["SocketSession", "chat_with", "connect"]
 
 REPLY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
@@ -235,11 +236,25 @@ class SocketSession:
 
 
 async def chat_with(
-    run: RunInfo, messages: Sequence[ChatMessage], options: ChatOptions
+    run: RunInfo,
+    messages: Sequence[ChatMessage],
+    options: ChatOptions,
+    *,
+    api_key: str | None = None,
+    socket_path: Path | None = None,
 ) -> AsyncGenerator[ChatDelta, None]:
-    """Stream an answer of a run's model. The key, where the server wants one, comes from `VLLM_API_KEY`."""
+    """Stream an answer of a run's model.
+
+    Args:
+        run: whose model.
+        messages: the conversation, oldest first.
+        options: sampling and length.
+        api_key: where the server wants one; by default `VLLM_API_KEY` of this environment.
+        socket_path: a Unix socket that leads to the server.
+    """
     stream_chat = await asyncio.to_thread(_load_chat)
-    answer = stream_chat(run.url, run.model, messages, options, api_key=os.environ.get("VLLM_API_KEY"))
+    key = api_key or os.environ.get("VLLM_API_KEY")
+    answer = stream_chat(run.url, run.model, messages, options, api_key=key, socket_path=socket_path)
     async with contextlib.aclosing(answer) as deltas:
         async for delta in deltas:
             yield delta
@@ -256,27 +271,22 @@ def _gone(reason: str) -> NotRunningError:
     return NotRunningError("The supervisor does not answer", reason, "Look at it again with: dsv4-console status")
 
 
-async def connect(run_dir: RunDir) -> SocketSession:
+async def connect(run_dir: RunDir, socket_path: Path | None = None) -> SocketSession:
     """Open a session with the supervisor of a run.
+
+    Args:
+        run_dir: of the run, or its mirror.
+        socket_path: of the supervisor, where it is not in that directory.
 
     Raises:
         NotRunningError: nobody listens.
         UsageError: the supervisor speaks another protocol version; the message says which side to update.
     """
-    with run_dir.reachable_socket() as path:
-        return await connect_at(path, run_dir)
-
-
-async def connect_at(path: str, run_dir: RunDir) -> SocketSession:
-    """Open a session with the supervisor that listens on this socket. Raises as `connect`.
-
-    Args:
-        path: the socket, or one here that leads to it.
-        run_dir: where the run keeps its files.
-    """
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(path, limit=LINE_BYTES_MAX)
+        way = run_dir.reachable_socket() if socket_path is None else contextlib.nullcontext(str(socket_path))
+        with way as path:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                reader, writer = await asyncio.open_unix_connection(path, limit=LINE_BYTES_MAX)
     except (OSError, TimeoutError) as error:
         raise NotRunningError(
             "The run has no supervisor", f"{run_dir.socket_path}: {error}", "See its end with: dsv4-console status"

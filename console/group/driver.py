@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from console.client.session import SocketSession, connect_at
+from console.client.session import SocketSession, connect
 from console.core import group
 from console.core.errors import ConsoleError, RemoteError
 from console.core.grouporder import Found, Order
@@ -36,7 +36,7 @@ Tell = Callable[[group.Event], None]
 def target_of(spec: GroupSpec, rank: int) -> SshTarget:
     """One machine for SSH."""
     config = Path(spec.ssh_config) if spec.ssh_config is not None else None
-    return SshTarget(spec.hosts[rank], config, spec.ssh_command)
+    return SshTarget(spec.hosts[rank], config, spec.ssh_commands[rank])
 
 
 def order_for(spec: GroupSpec, rank: int, attempt: int) -> Order:
@@ -172,7 +172,7 @@ class NodeDriver:
             return True
         path = await connection.forward_socket(found.socket)
         # Its files are there, not here: only the line is used.
-        session = await connect_at(str(path), RunDir(Path(found.socket).parent))
+        session = await connect(RunDir(Path(info.id)), path)
         self._session = session
         try:
             await self._say(session)

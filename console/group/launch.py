@@ -44,7 +44,7 @@ def draft(
     allow_public: bool,
     force: bool,
     ssh_config: str | None,
-    ssh_command: str,
+    ssh_commands: Sequence[str],
 ) -> tuple[GroupSpec, Profile]:
     """What a group of these hosts would be, without its id and the addresses of all but the head.
 
@@ -63,7 +63,7 @@ def draft(
             "Name each machine once, the head first." if nodes > 1 else "Choose a profile with hardware.nodes above 1.",
         )
     if ADDRESS not in changes and (profile.network.address is None or is_loopback(profile.network.address)):
-        changes[ADDRESS] = _host_name(SshTarget(hosts[0], _path(ssh_config), ssh_command))
+        changes[ADDRESS] = _host_name(SshTarget(hosts[0], _path(ssh_config), ssh_commands[0]))
         profile = apply_overrides(stored.profile, changes)
     address = profile.network.address or ""
     port = watched_port(profile)
@@ -85,7 +85,7 @@ def draft(
         port=port,
         meets=layout(profile) is Layout.EXECUTOR,
         ssh_config=ssh_config,
-        ssh_command=ssh_command,
+        ssh_commands=tuple(ssh_commands),
         url=_url(profile),
         model=served_name(profile),
         created_s=time.time(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -111,6 +112,7 @@ async def stream_chat(
     options: ChatOptions,
     api_key: str | None = None,
     client: HttpClient | None = None,
+    socket_path: Path | None = None,
 ) -> AsyncGenerator[ChatDelta, None]:
     """Stream one answer; the last piece has `done`, and `error` if something went wrong.
 
@@ -123,10 +125,11 @@ async def stream_chat(
         options: sampling and length.
         api_key: for servers started with `--api-key`.
         client: connections to use and leave open; by default own ones.
+        socket_path: a Unix socket by which own ones reach the server.
     """
     async with contextlib.AsyncExitStack() as stack:
         if client is None:
-            client = HttpClient()
+            client = HttpClient(socket_path=socket_path)
             stack.push_async_callback(client.close)
         answer = Answer()
         payload = request_payload(model, messages, options)

@@ -21,6 +21,13 @@ CONFIG_BYTES_MAX = 256 * 1024
 """A longer file is no configuration."""
 
 
+class HostSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[host."user@box"]`, by the name that `--host` is given."""
+
+    command: str = ""
+    """The console there, as one would type it in a shell there; `--remote-command` goes before it."""
+
+
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`config.toml`."""
 
@@ -34,6 +41,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Port of 127.0.0.1 for metrics of profiles that name none (`supervise.metrics_port`)."""
     price: dict[str, CostSection] = {}
     """What machines cost, for profiles that say no price: `[price.8xH100]`, or `[price.H100]` for one GPU."""
+    host: dict[str, HostSection] = {}
+    """Other machines: `[host."user@box"]`."""
     theme: ThemeName = "dark"
     """Colours of the terminal UI; `--theme` goes before it."""
     readonly: bool = False

@@ -52,8 +52,8 @@ class GroupSpec(msgspec.Struct, frozen=True, kw_only=True):
     meets: bool
     ssh_config: str | None
     """As for `ssh -F`."""
-    ssh_command: str
-    """The console there."""
+    ssh_commands: tuple[str, ...]
+    """The console on each host."""
     url: str
     """Where clients reach the head's server."""
     model: str

@@ -12,6 +12,7 @@ import contextlib
 import sys
 import types
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 # With rich and click installed httpx imports its command-line tool along with itself: 6 MiB in a supervisor that paints
@@ -129,9 +130,12 @@ class HttpClient:
 
     Args:
         transport: replaces the network in tests.
+        socket_path: a Unix socket that leads to the server, whatever the address says.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None, socket_path: Path | None = None) -> None:
+        if socket_path is not None:
+            transport = httpx.AsyncHTTPTransport(uds=str(socket_path))
         self._client = httpx.AsyncClient(
             trust_env=False,
             follow_redirects=False,

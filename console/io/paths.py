@@ -15,6 +15,7 @@ import platformdirs
 from console.core.errors import StateError
 
 __all__ = [
+    "cache_dir",
     "config_dir",
     "conversations_dir",
     "data_dir",
@@ -44,6 +45,11 @@ def data_dir() -> Path:
 def state_dir() -> Path:
     """What happened here: runs, conversations."""
     return Path(platformdirs.user_state_dir(APP))
+
+
+def cache_dir() -> Path:
+    """Copies of what is elsewhere, which may go at any time."""
+    return Path(platformdirs.user_cache_dir(APP))
 
 
 def user_profiles_dir() -> Path:

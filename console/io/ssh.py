@@ -16,6 +16,7 @@ import itertools
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,10 +26,10 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 from console.core.errors import RemoteError, UsageError
-from console.core.sshfaults import CONNECTION_FAILED, Cause, ssh_error
+from console.core.sshfaults import COMMAND_NOT_FOUND, CONNECTION_FAILED, Cause, ssh_error
 from console.io.process import process_start_s
 
-__all__ = ["Finished", "SshConnection", "SshTarget", "end_command"]
+__all__ = ["Conversation", "Finished", "SshConnection", "SshTarget", "end_command"]
 
 CONSOLE: Final = "dsv4-console"
 ALIVE_INTERVAL_S: Final = 5
@@ -43,8 +44,8 @@ SOCKET_PATH_BYTES_MAX: Final = 60
 """A Unix address has 108 bytes at most; `ssh` adds 17 while it makes one."""
 SHORT_DIRECTORY: Final = "/tmp"  # noqa: S108 - only for a new directory with a random name and mode 0700
 SAID_BYTES_MAX: Final = 64 * 1024
-LINE_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Longest line that a program there may write to one here."""
+COMMAND_MISSING: Final = (126, COMMAND_NOT_FOUND)
+"""126 is a command that may not be executed."""
 _READY = "dsv4-console: connected"
 _PREFIX = "dsv4-ssh-"
 
@@ -198,14 +199,36 @@ class SshConnection:
         self.check_installed(done.code, done.stderr)
         return done
 
-    async def start_console(self, arguments: Sequence[str]) -> asyncio.subprocess.Process:
-        """Start `dsv4-console` there with pipes to it; it ends with the connection at the latest."""
-        return await self._spawn(self.target.console(arguments))
+    def ask_console(self, arguments: Sequence[str]) -> Finished:
+        """As `run_console`, where no event loop runs yet; it reads nothing. Blocks. Raises as `run_console`."""
+        done = subprocess.run(
+            self._there(self.target.console(arguments)), stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        finished = Finished(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+        self._check(finished)
+        return finished
+
+    def talk(self, arguments: Sequence[str]) -> Conversation:
+        """Start `dsv4-console` there and talk with it; it ends with the connection at the latest.
+
+        Raises:
+            RemoteError: the connection is lost.
+        """
+        here, there = socket.socketpair()
+        with there:
+            process = subprocess.Popen(
+                self._there(self.target.console(arguments)),
+                stdin=there.fileno(),
+                stdout=there.fileno(),
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        return Conversation(process, here)
 
     def check_installed(self, code: int | None, said: str) -> None:
         """Raises RemoteError if a command ended so because the console is not installed there."""
-        if code in (126, 127):
-            raise ssh_error(self.target.host, said, 127, self.target.command)
+        if code in COMMAND_MISSING:
+            raise ssh_error(self.target.host, said, COMMAND_NOT_FOUND, self.target.command)
 
     async def forward_socket(self, remote_path: str) -> Path:
         """A Unix socket here that leads to one there. Whether somebody listens there shows when it is opened.
@@ -259,21 +282,25 @@ class SshConnection:
         only = {"ControlMaster": "no", "ControlPath": self._control, "BatchMode": "yes", "ProxyCommand": "false"}
         return [*_options(only), *options]
 
-    async def _spawn(self, line: str) -> asyncio.subprocess.Process:
+    def _there(self, line: str) -> list[str]:
         if not self.is_alive:
             raise self._lost()
         plain = {"ClearAllForwardings": "yes", "RemoteCommand": "none"}
-        return await asyncio.create_subprocess_exec(
-            *self.target.ssh(*self._through(*_options(plain)), "-T", "--", self.target.host, line),
+        return self.target.ssh(*self._through(*_options(plain)), "-T", "--", self.target.host, line)
+
+    def _check(self, done: Finished) -> None:
+        self.check_installed(done.code, done.stderr)
+        if done.code == CONNECTION_FAILED and not self.is_alive:
+            raise self._lost(done.stderr)
+
+    async def _run(self, line: str, stdin: bytes, timeout_s: float | None) -> Finished:
+        process = await asyncio.create_subprocess_exec(
+            *self._there(line),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            limit=LINE_BYTES_MAX,
         )
-
-    async def _run(self, line: str, stdin: bytes, timeout_s: float | None) -> Finished:
-        process = await self._spawn(line)
         try:
             async with asyncio.timeout(timeout_s):
                 out, err = await process.communicate(stdin)
@@ -315,6 +342,31 @@ async def end_command(process: asyncio.subprocess.Process) -> None:
     process._transport.close()  # type: ignore[attr-defined]  # its `wait` would wait for those ends
     while process.returncode is None:
         await asyncio.sleep(END_LOOK_S)
+
+
+class Conversation:
+    """A command there with its stdin and stdout as one socket here. Ends with `close`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
+        self._process = process
+        self.socket = sock
+        self._said = _Said(_pipe(process.stderr), aloud=False)
+
+    def ended(self) -> tuple[int | None, str]:
+        """Exit status, if it has one, and what it said on stderr. Waits a moment for both."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_TIMEOUT_S)
+        return self._process.poll(), self._said.text()
+
+    def close(self) -> None:
+        """Hang up."""
+        self.socket.close()
+        self._process.terminate()
+        try:
+            self._process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 class _Said:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -74,6 +74,8 @@ class ConsoleApp(TerminalApp):
         replay: the backend plays a recording: there are no profiles to choose from.
         preferences: theme, keys, and whether anything may be changed from here.
         clock: wall-clock time in Unix seconds, for ages in the list of runs.
+        host: the machine that the backend is of, if not this one.
+        at_end: what has to be done before the event loop ends.
     """
 
     TITLE = "dsv4-console"
@@ -100,6 +102,8 @@ class ConsoleApp(TerminalApp):
         replay: bool = False,
         preferences: Preferences = DEFAULTS,
         clock: Callable[[], float] = time.time,
+        host: str = "",
+        at_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__()
         self._small = False
@@ -115,6 +119,8 @@ class ConsoleApp(TerminalApp):
         self._mistakes = (*preferences.mistakes, *self.keymap.problems)
         self.ascii_glyphs = ascii_glyphs
         self.clock = clock
+        self.host = safe(host)
+        self._at_end = at_end
         self.model: RunModel | None = None
         self.leave_when_over = False
         self._initial_profile = initial_profile
@@ -145,6 +151,14 @@ class ConsoleApp(TerminalApp):
             text = "\n".join(map(safe, self._mistakes))
             self.notify(text, title="Not used", severity="warning", timeout=MISTAKES_SHOWN_S, markup=False)
         self.call_after_refresh(self._begin)
+
+    async def on_unmount(self) -> None:
+        """Detach, and let go of what the backend holds."""
+        model, self.model = self.model, None
+        if self._at_end is not None:
+            if model is not None:
+                await model.close()
+            await self._at_end()
 
     def _begin(self) -> None:
         self._flow(_flows().attach(self, self._attach_run))

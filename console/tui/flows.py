@@ -75,8 +75,14 @@ async def launch(app: ConsoleApp, name: str) -> None:
     await app.open_session(session)
 
 
-def _address(plan: LaunchPlan) -> str:
-    return f"{plan.profile.serve.host}:{plan.profile.serve.port}"
+def _address(app: ConsoleApp, plan: LaunchPlan) -> str:
+    there = f"{app.host}, " if app.host else ""
+    return f"{there}{plan.profile.serve.host}:{plan.profile.serve.port}"
+
+
+def _named(app: ConsoleApp, model: RunModel) -> str:
+    """A server, with its machine if that is not this one."""
+    return f"{model.run.profile_name} on {app.host}" if app.host else model.run.profile_name
 
 
 async def _agreed(app: ConsoleApp, plan: LaunchPlan, report: Preflight, offer: DownloadOffer | None = None) -> str:
@@ -97,7 +103,7 @@ async def _asked(app: ConsoleApp, plan: LaunchPlan, checks: tuple[Check, ...], o
     if plan.engine_name is None:
         kind = "CPU engine" if plan.profile.engine.kind is EngineKind.CPU else "CUDA engine"
         took = "about a minute" if plan.profile.engine.kind is EngineKind.CPU else "several minutes, some gigabytes"
-        question = f"Install the {kind} first ({took}), then launch {plan.profile_name} on {_address(plan)}?"
+        question = f"Install the {kind} first ({took}), then launch {plan.profile_name} on {_address(app, plan)}?"
         sentences = [*plan.warnings, *weights, f"The same as: {plan.install_offer}"]
         download = "install, download the weights, then launch" if offer else ""
         return await app.push_screen_wait(
@@ -109,7 +115,7 @@ async def _asked(app: ConsoleApp, plan: LaunchPlan, checks: tuple[Check, ...], o
     if cost:
         sentences.append(f"The machine costs about ${cost:,.2f} an hour.")
     sentences.append("The server goes on when this terminal closes; s stops it.")
-    question = f"Launch {plan.profile_name} on {_address(plan)}{version}?"
+    question = f"Launch {plan.profile_name} on {_address(app, plan)}{version}?"
     download = "download the weights, then launch" if offer else ""
     return await app.push_screen_wait(
         LaunchQuestion(question, checks, sentences, f"launch{LATER if offer else ''}", download)
@@ -187,7 +193,7 @@ async def stop(app: ConsoleApp, model: RunModel) -> None:
 async def _stop_agreed(app: ConsoleApp, model: RunModel) -> bool:
     name = model.run.profile_name
     kept = "let it load" if model.state in (ServerState.STARTING, ServerState.LOADING) else "keep it running"
-    question = Confirm(f"Stop {name}?", [_consequence(model)], f"stop {name}", kept)
+    question = Confirm(f"Stop {_named(app, model)}?", [_consequence(model)], f"stop {name}", kept)
     return await app.push_screen_wait(question) == "yes"
 
 
@@ -203,11 +209,13 @@ async def restart(app: ConsoleApp, model: RunModel) -> None:
     again = "It loads again from the start."
     if model.live:
         question: Dialog = Confirm(
-            f"Restart {name}?", [_consequence(model), again], f"restart {name}", "leave it as it is"
+            f"Restart {_named(app, model)}?", [_consequence(model), again], f"restart {name}", "leave it as it is"
         )
     else:
         question = Question(
-            f"Start {name} again?", [again], (Option("yes", "y", f"start {name}"), Option("no", "n", "not now"))
+            f"Start {_named(app, model)} again?",
+            [again],
+            (Option("yes", "y", f"start {name}"), Option("no", "n", "not now")),
         )
     if await app.push_screen_wait(question) == "yes":
         await _accepted(app, model.session.restart())
@@ -246,7 +254,7 @@ async def bench(app: ConsoleApp, pane: BenchPane, plan: BenchPlan) -> None:
     """Say what load it is, ask, and measure."""
     if app.model is None:
         return
-    name = app.model.run.profile_name
+    name = _named(app, app.model)
     options = (Option("yes", "y", "measure"), Option("no", "n", "not now"))
     if await app.push_screen_wait(Question(f"Measure {name}?", load_sentences(name, plan), options)) == "yes":
         pane.begin(app.backend, plan)
@@ -254,7 +262,7 @@ async def bench(app: ConsoleApp, pane: BenchPane, plan: BenchPlan) -> None:
 
 async def apply(app: ConsoleApp, model: RunModel, hint: Hint) -> None:
     """Show the change of a hint, ask, then restart with it, measure it, and keep it or take it back."""
-    name = model.run.profile_name
+    name = _named(app, model)
     if await app.push_screen_wait(trial_dialog(name, hint.change, _consequence(model))) != "yes":
         return
     found = await app.push_screen_wait(ExperimentScreen(app.backend, model.run.id, hint.change))
@@ -289,9 +297,9 @@ async def quit_app(app: ConsoleApp) -> None:
         options: tuple[Option, ...] = (Option("leave", "l", "leave"), CANCEL)
     else:
         sentences = [
-            f"{name} is {model.state} at {model.run.url}.",
+            f"{_named(app, model)} is {model.state} at {model.run.url}.",
             f"{_requests(model)}.",
-            "Start dsv4-console again to come back to it.",
+            f"Start dsv4-console{f' --host {app.host}' if app.host else ''} again to come back to it.",
         ]
         if any(worker.group == GROUP and worker.is_running for worker in app.workers):
             sentences.append("The benchmark ends; rows that are done are kept.")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 
-from console.client.api import Lost, Player, Rewound, Session, Update
+from console.client.api import Away, Lost, Player, Rewound, Session, Update
 from console.core.columns import Point, bucketed
 from console.core.gpuseries import GpuSeries
 from console.core.logtimes import utc_offset_s
@@ -167,6 +167,8 @@ class RunModel:
         """Number of the last line of the log that they were fed."""
         self._rewinds = 0
         self.lost: str | None = None
+        self.away: Away | None = None
+        """The way to the run's machine is being made again."""
         self.ended = False
         """The run is over and so is its supervisor: there is nobody left to ask."""
         self.player: Player | None = getattr(session, "player", None)
@@ -199,9 +201,14 @@ class RunModel:
         return self.state in LIVE_STATES
 
     @property
+    def blind(self) -> bool:
+        """Nothing new comes: what is known is old."""
+        return self.lost is not None or self.away is not None
+
+    @property
     def planned(self) -> str:
         """A restart that is planned, with its countdown: `restart 2 of 5 in 8s`; empty if there is none."""
-        status = self.snapshot.status if self.snapshot and self.lost is None else None
+        status = self.snapshot.status if self.snapshot and not self.blind else None
         if status is None or status.restart is None or status.deadline_s is None:
             return ""
         left = fmt.duration(max(status.deadline_s - self.now, 0.0))
@@ -210,7 +217,7 @@ class RunModel:
     @property
     def idle_stop(self) -> str:
         """Idleness that was warned of, with the countdown to its stop: `idle 5m00s, stops in 25m00s`; else empty."""
-        money = self.snapshot.money if self.snapshot and self.lost is None else None
+        money = self.snapshot.money if self.snapshot and not self.blind else None
         return idle_text(money) if money is not None else ""
 
     @property
@@ -292,15 +299,18 @@ class RunModel:
                 self.events.clear()
             case Pushed(snapshot=snapshot):
                 self.snapshot = snapshot
-                self.lost = None
+                self.lost = self.away = None
                 self._add(snapshot)
             case Happened(event=event):
                 self.events.append(event)
                 self.events_seen += 1
+            case Away():
+                self.away = update
             case Lost() if not self.live:
                 # A supervisor leaves when its work is done; only before that is its silence a loss.
-                self.ended = True
+                self.ended, self.away = True, None
             case Lost(reason=reason):
+                self.away = None
                 self.lost = reason or "the connection closed"
 
     def _add(self, sample: Sample | Snapshot) -> None:

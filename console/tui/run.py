@@ -6,7 +6,7 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,8 @@ def run_tui(
     mouse: bool = True,
     replay: bool = False,
     preferences: Preferences = DEFAULTS,
+    host: str = "",
+    at_end: Callable[[], Awaitable[None]] | None = None,
 ) -> int:
     """Run the console until it is left; gives the exit code.
 
@@ -95,6 +97,8 @@ def run_tui(
         mouse: listen to the mouse; without it no mouse sequence is sent to the terminal at all.
         replay: the backend plays a recording: nothing is written, not even a log.
         preferences: theme, keys, and whether anything may be changed from here.
+        host: the machine that the backend is of, if not this one.
+        at_end: what has to be done before the event loop ends.
 
     Raises:
         console.core.errors.StateError: the state directory is not writable.
@@ -116,6 +120,8 @@ def run_tui(
             ascii_glyphs=ascii_glyphs or os.environ.get("TERM") in PLAIN_TERMINALS,
             replay=replay,
             preferences=preferences,
+            host=host,
+            at_end=at_end,
         )
         result = app.run(mouse=mouse)
         code = GONE_CODE if terminal_gone(sys.__stdin__) else app.return_code or 0

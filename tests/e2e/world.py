@@ -53,6 +53,7 @@ class World:
             "XDG_CONFIG_HOME": str(home / "config"),
             "XDG_STATE_HOME": str(home / "state"),
             "XDG_DATA_HOME": str(data_home),
+            "XDG_CACHE_HOME": str(home / "cache"),
             "PYTHONWARNINGS": "default",
         }
         self.port = free_port()

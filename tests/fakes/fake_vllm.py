@@ -643,7 +643,9 @@ class FakeVllm:
                     self.pass_through(phase)
             while not self.core_gone():
                 time.sleep(TICK_S)
-            self.log("Worker_TP0", "multiproc_executor.py:101", "Worker proc died unexpectedly, shutting down.", "ERROR")
+            self.log(
+                "Worker_TP0", "multiproc_executor.py:101", "Worker proc died unexpectedly, shutting down.", "ERROR"
+            )
             return 1
         except Terminated:
             self.end_children()

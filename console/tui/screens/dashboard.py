@@ -157,6 +157,10 @@ class DashboardScreen(Screen[None]):
 
     def _banner_text(self) -> str:
         model = self.model
+        if model.away is not None:
+            away = model.away
+            texts = (f"No connection to {self.console.host}: {away.reason}", away.remedy, "The server goes on.")
+            return " ".join(f"{safe(text).rstrip('.')}." for text in texts if text)
         if model.lost is not None:
             reason = model.lost.rstrip(".")
             return f"Lost the supervisor: {reason}. These figures are old; the server may go on. a attaches again."

@@ -67,6 +67,8 @@ class Prompt(TextArea):
 
 def cannot_send(model: RunModel) -> str:
     """Why no message can be sent now; empty if one can."""
+    if model.away is not None:
+        return "There is no connection to the server's machine; it is tried again."
     if model.lost is not None:
         return "The line to the supervisor is lost; a on the overview attaches again."
     if model.state in ANSWERING_STATES:

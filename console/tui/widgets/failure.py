@@ -9,7 +9,7 @@ from console.core.diagnosis import quoted
 from console.core.models import OVER_STATES, Diagnosis, ProfileChange, ServerState
 from console.io.paths import runs_dir
 from console.tui.fmt import home_short
-from console.tui.glyphs import STATE_GLYPHS, STATE_ROLES
+from console.tui.glyphs import STATE_GLYPHS, STATE_ROLES, safe
 from console.tui.model import RunModel
 from console.tui.paint import Line, labelled, line, rule, wrap
 from console.tui.widgets.panel import Panel
@@ -58,7 +58,10 @@ class Failure(Panel):
             return []
         status = model.snapshot.status
         state = status.state
-        log = home_short(runs_dir() / model.run.id / "server.log") if model.player is None else ""
+        there = getattr(model.session, "log_there", None)
+        log = safe(there) if there else home_short(runs_dir() / model.run.id / "server.log")
+        if model.player is not None:
+            log = ""
         exit_text = _exit_text(status.exit_code)
         after = ("Next", "r start again · p profiles · q quit", "text")
         if model.planned:

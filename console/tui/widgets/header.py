@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from console.tui.app import ConsoleApp
     from console.tui.keymap import Keymap
 
-__all__ = ["READONLY_MARK", "Banner", "Header", "TabBar", "header_line", "since_text", "state_words"]
+__all__ = ["READONLY_MARK", "Banner", "Header", "TabBar", "header_line", "host_mark", "since_text", "state_words"]
 
 WIDE = 140
 """From here on there is room for where the time went."""
@@ -66,8 +66,16 @@ READONLY_MARK: tuple[Span, ...] = ((" READONLY ", "match"), (" ", "text"))
 """Before everything else, where nothing may be changed."""
 
 
-def header_line(model: RunModel, width: int, readonly: bool = False) -> Line:
-    """State, profile, model and engine at the left; time and money at the right.
+HOST_CHARS_MAX = 24
+
+
+def host_mark(host: str) -> tuple[Span, ...]:
+    """The machine, where it is not this one: nobody is to stop the wrong server."""
+    return ((f" {clip(line((host, ''))[0][0], HOST_CHARS_MAX)} ", "match"), (" ", "text")) if host else ()
+
+
+def header_line(model: RunModel, width: int, readonly: bool = False, host: str = "") -> Line:
+    """Machine if it is not this one, state, profile, model and engine at the left; time and money at the right.
 
     With little room the engine goes first, then the model, then what it cost so far.
     """
@@ -75,8 +83,11 @@ def header_line(model: RunModel, width: int, readonly: bool = False) -> Line:
     state = model.state
     status = model.snapshot.status if model.snapshot else None
     role = STATE_ROLES[state]
-    if model.lost is not None:
-        left: list[Span] = [("▲ LOST", "warn"), (f"  was {state_words(state, status)}", "muted")]
+    was = (f"  was {state_words(state, status)}", "muted")
+    if model.away is not None:
+        left: list[Span] = [(f"▲ disconnected, trying again ({model.away.attempt})", "warn"), was]
+    elif model.lost is not None:
+        left = [("▲ LOST", "warn"), was]
     else:
         left = [(f"{STATE_GLYPHS[state]} {state_words(state, status)}", f"{role}")]
     if model.player is not None:
@@ -84,6 +95,7 @@ def header_line(model: RunModel, width: int, readonly: bool = False) -> Line:
         left.insert(1, (" ", "text"))
     if readonly:
         left[:0] = READONLY_MARK
+    left[:0] = host_mark(host)
     if coming := model.planned or model.idle_stop:
         left.append((f"  {coming}", "warn"))
     left.append((f"  {run.profile_name}", "strong"))
@@ -117,7 +129,8 @@ class Header(Panel):
 
     def paint(self, width: int, height: int) -> list[Line]:
         readonly = bool(getattr(self.app, "readonly", False))
-        return [header_line(self.model, width, readonly) if self.model else BLANK]
+        host = str(getattr(self.app, "host", ""))
+        return [header_line(self.model, width, readonly, host) if self.model else BLANK]
 
 
 class TabBar(Panel):

@@ -13,7 +13,7 @@ from console.protocol import RunInfo
 from console.tui import fmt
 from console.tui.paint import Line, Span, clip, line, spread
 from console.tui.widgets.fit_bar import verdict
-from console.tui.widgets.header import READONLY_MARK
+from console.tui.widgets.header import READONLY_MARK, host_mark
 from console.tui.widgets.panel import Panel
 
 if TYPE_CHECKING:
@@ -188,7 +188,8 @@ class Title(Panel):
 
     def paint(self, width: int, height: int) -> list[Line]:
         catalogue = self._catalogue
-        mark = READONLY_MARK if getattr(self.app, "readonly", False) else ()
+        mark = host_mark(str(getattr(self.app, "host", "")))
+        mark += READONLY_MARK if getattr(self.app, "readonly", False) else ()
         left = line(*mark, ("dsv4-console", "strong"), (f"  {machine_text(catalogue.machine)}", "muted"))
         count = len(catalogue.runs)
         note: list[Span] = (

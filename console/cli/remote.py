@@ -1,0 +1,106 @@
+"""`--host`: the UI here on a server there, every other command there as it is; and the far end that makes it so."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from console.cli.output import Output, is_terminal
+from console.core.errors import ExitCode, UsageError
+from console.core.sshfaults import CONNECTION_FAILED, ssh_error
+from console.io.config import read_configuration
+
+if TYPE_CHECKING:
+    from console.client.remote.line import Line
+    from console.io.ssh import SshTarget
+
+__all__ = ["far_end", "line_to", "pass_on", "target_of", "without_host"]
+
+HOST_OPTIONS = ("--host", "--ssh-config", "--remote-command")
+"""Each takes one value. They are for this side alone."""
+NOT_THERE = ("keys.keys", "keys.reference", "web.web")
+"""Commands about this terminal, which nobody there has."""
+
+
+def target_of(arguments: argparse.Namespace) -> SshTarget:
+    """The machine that is meant.
+
+    Raises:
+        UsageError: it is no name of a host, or the configuration has a mistake.
+    """
+    from console.io.ssh import CONSOLE, SshTarget
+
+    section = read_configuration().host.get(arguments.host)
+    command = arguments.remote_command or (section.command if section else "") or CONSOLE
+    config = Path(arguments.ssh_config).expanduser() if arguments.ssh_config else None
+    return SshTarget(arguments.host, config, command).check()
+
+
+def line_to(arguments: argparse.Namespace) -> Line:
+    """The line for the UI, opened: whatever OpenSSH asks it asks now.
+
+    Raises:
+        RemoteError: it did not come about, or there is no console that speaks with this one.
+    """
+    from console.client.remote.line import Line
+
+    options = ["--engine", arguments.engine] if arguments.engine is not None else []
+    if arguments.allow_public_without_key:
+        options.append("--allow-public-without-key")
+    line = Line(target_of(arguments), options)
+    line.open()
+    return line
+
+
+def pass_on(arguments: argparse.Namespace, _output: Output) -> int:
+    """Run the same command there; its exit code is ours.
+
+    Raises:
+        RemoteError: `ssh` failed, or the console is not installed there.
+        UsageError: the command is about this machine.
+    """
+    if arguments.function in NOT_THERE:
+        raise UsageError("This command is about this machine", "", "Leave --host out.")
+    target = target_of(arguments)
+    terminal = is_terminal(sys.stdin, sys.stdout, sys.stderr)
+    argv = target.direct(without_host(arguments.words), terminal=terminal)
+    with subprocess.Popen(argv, stderr=None if terminal else subprocess.PIPE) as child:
+        said = b""
+        for line in child.stderr or ():
+            said = (said + line)[-4096:]
+            sys.stderr.write(line.decode(errors="replace"))
+            sys.stderr.flush()
+        code = child.wait()
+    if code in (CONNECTION_FAILED, 127):
+        raise ssh_error(target.host, said.decode(errors="replace"), code, target.command)
+    return code if code >= 0 else 128 - code
+
+
+def without_host(words: list[str]) -> list[str]:
+    """The words of a command line without `--host` and what belongs to it."""
+    kept: list[str] = []
+    skip = False
+    for place, word in enumerate(words):
+        if skip:
+            skip = False
+        elif word == "--":
+            return [*kept, *words[place:]]
+        elif word in HOST_OPTIONS:
+            skip = True
+        elif not word.startswith(tuple(f"{option}=" for option in HOST_OPTIONS)):
+            kept.append(word)
+    return kept
+
+
+def far_end(arguments: argparse.Namespace, _output: Output) -> int:
+    """Answer the calls of a console elsewhere on stdin and stdout, until it hangs up."""
+    from console.cli import tasks
+    from console.client.backend import LocalBackend
+    from console.client.remote.far import Far, serve_stdio
+
+    backend = LocalBackend(arguments.far_engine, allow_public=arguments.far_allow_public)
+    tasks.run(serve_stdio(Far(backend)))
+    return ExitCode.OK
