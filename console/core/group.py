@@ -248,10 +248,12 @@ def _with(group: Group, rank: int, **changes: object) -> Group:
     return msgspec.structs.replace(group, nodes=tuple(nodes))
 
 
-def _broke(group: Group, rank: int) -> Group:
+def _broke(group: Group, rank: int, state: ServerState) -> Group:
     """Note that a machine ended by itself, once, and in which order."""
     node = group.nodes[rank]
-    if node.broke is not None or node.stop_sent or group.goal is Goal.STOP:
+    # One that was found dead only after it had been asked to stop has ended by itself all the same.
+    obeys = node.stop_sent and state in (ServerState.STOPPING, ServerState.STOPPED)
+    if node.broke is not None or obeys or group.goal is Goal.STOP:
         return group
     group = msgspec.structs.replace(group, broken=group.broken + 1)
     return _with(group, rank, broke=group.broken)
@@ -261,7 +263,7 @@ def _start_failed(group: Group, rank: int, title: str, fix: str) -> Group:
     status = ServerStatus(
         state=ServerState.FAILED, reason=title, diagnosis=Diagnosis(title=title, remedy=fix), over=True
     )
-    return _with(_broke(group, rank), rank, life=Life.OVER, status=status)
+    return _with(_broke(group, rank, status.state), rank, life=Life.OVER, status=status)
 
 
 def _seen(group: Group, rank: int, status: ServerStatus) -> Group:
@@ -269,7 +271,7 @@ def _seen(group: Group, rank: int, status: ServerStatus) -> Group:
         return group
     group = _with(group, rank, status=status)
     if status.state in _LATE:
-        group = _broke(group, rank)
+        group = _broke(group, rank, status.state)
     return _with(group, rank, life=Life.OVER) if status.over else group
 
 

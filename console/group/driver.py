@@ -142,6 +142,8 @@ class NodeDriver:
                 if await self._follow():
                     break
                 tries = 0  # its supervisor went away, and has a successor
+                if self._connection is not None and not self._connection.is_alive:
+                    self._tell(group.Reached(self._rank, False, "the line to it says nothing any more"))
             except RemoteError as error:
                 why = f"{error.title}: {error.message}".replace("\n", " ").rstrip(": ")
                 await self._disconnect()

@@ -4,9 +4,9 @@
 `fake_vllm.py --version` and `fake_vllm.py serve MODEL [any vllm flags]`; `--host`, `--port`, `--served-model-name`,
 `--max-model-len`, `--max-num-seqs`, `--shutdown-timeout`, `--nnodes`, `--node-rank`, `--master-addr`, `--master-port`
 and `--headless` have their effect, all others are accepted. Of several nodes, rank 0 waits at its master port for the
-others, which hold a connection to it; they live on when it ends, and it fails at the first request without them. Log lines,
-process titles, exit codes and the order of events follow vLLM 0.26 to 0.33. It forks `VLLM::EngineCore`, which forks
-`VLLM::Worker_TP0…`, all in the caller's session; like the real ones, EngineCore outlives a parent that is killed.
+others, which hold a connection to it; they live on when it ends, and it fails at the first request without them. Log
+lines, process titles, exit codes and the order of events follow vLLM 0.26 to 0.33. It forks `VLLM::EngineCore`, which
+forks `VLLM::Worker_TP0…`, all in the caller's session; like the real ones, EngineCore outlives a parent that is killed.
 
 Steered by environment variables, all optional; an unknown `FAKE_VLLM_` variable is an error:
 
