@@ -49,6 +49,8 @@ __all__ = [
 UNREACHED_S: Final = 60.0
 """A machine that must start or end and cannot be reached for so long is not waited for any longer. By then its own
 supervisor has ended its server, as the others are gone (`console.core.peers.SILENT_S`)."""
+OWN_WORDS_S: Final = 20.0
+"""Where one machine has only seen that another has gone, the others get so long to end with words of their own."""
 
 
 class Life(StrEnum):
@@ -107,6 +109,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     """The machine that the attempt ended for."""
     attempt: int = 1
     broken: int = 0
+    ended_s: float | None = None
+    """When the first machine was seen to have ended."""
     drain_s: float | None = None
     again: bool = False
     """A stop that is to be followed by a start."""
@@ -210,6 +214,8 @@ def begin(hosts: tuple[str, ...], policy: RestartPolicy) -> Group:
 
 def step(group: Group, event: Event, now: Now) -> Step:
     """What follows from one event. Events that make no sense change nothing."""
+    if group.over:
+        return group, ()
     match event:
         case Started(rank=rank, run=run):
             if group.nodes[rank].life is Life.STARTING:
@@ -287,8 +293,6 @@ def _reached(group: Group, event: Reached, now: Now) -> Group:
 
 
 def _stop_wanted(group: Group, drain_s: float | None, *, again: bool) -> Group:
-    if group.goal is Goal.DONE:
-        return group
     if group.goal is Goal.WAIT:
         # Nothing runs: the next attempt is made at once, or not at all.
         return msgspec.structs.replace(group, goal=Goal.STOP, again=again, retry_at_s=None, restart=None)
@@ -329,6 +333,7 @@ def _next_attempt(group: Group) -> Group:
         culprit=None,
         attempt=group.attempt + 1,
         broken=0,
+        ended_s=None,
         drain_s=None,
         again=False,
         ready_since_s=None,
@@ -342,7 +347,9 @@ def _settle(group: Group, now: Now) -> Step:
     """Bring everything closer to the goal."""
     effects: list[GroupEffect] = []
     if group.goal is Goal.RUN and any(node.broke is not None for node in group.nodes):
-        group = msgspec.structs.replace(group, goal=Goal.END, state=ServerState.STOPPING, drain_s=0.0)
+        group = msgspec.structs.replace(
+            group, goal=Goal.END, state=ServerState.STOPPING, drain_s=0.0, ended_s=now.mono_s
+        )
     if group.goal in (Goal.END, Goal.STOP) and group.broken:
         blamed = culprit(group)
         reason = _reason(group, blamed) if blamed is not None else ""
@@ -350,7 +357,7 @@ def _settle(group: Group, now: Now) -> Step:
     if group.goal is Goal.RUN:
         group = _run(group, now, effects)
     elif group.goal in (Goal.END, Goal.STOP):
-        group = _stop(group, effects)
+        group = _stop(group, now, effects)
         if all(node.life in (Life.IDLE, Life.OVER) for node in group.nodes):
             group = _finish(group, now)
             if group.goal is Goal.RUN:
@@ -377,7 +384,10 @@ def _run(group: Group, now: Now, effects: list[GroupEffect]) -> Group:
     return msgspec.structs.replace(group, state=state)
 
 
-def _stop(group: Group, effects: list[GroupEffect]) -> Group:
+def _stop(group: Group, now: Now, effects: list[GroupEffect]) -> Group:
+    waited_s = now.mono_s - (group.ended_s if group.ended_s is not None else now.mono_s)
+    if group.goal is Goal.END and waited_s < OWN_WORDS_S and _only_missed(group):
+        return group
     head_first = group.goal is Goal.STOP and group.nodes[0].life in (Life.STARTING, Life.UP)
     for rank, node in enumerate(group.nodes):
         if node.life is not Life.UP or node.stop_sent or (rank and head_first):
@@ -385,6 +395,12 @@ def _stop(group: Group, effects: list[GroupEffect]) -> Group:
         group = _with(group, rank, stop_sent=True)
         effects.append(StopNode(rank, group.drain_s if rank == 0 else 0.0))
     return group
+
+
+def _only_missed(group: Group) -> bool:
+    """Nobody has told yet what went wrong, only that somebody is missed."""
+    ended = [node.status.diagnosis for node in group.nodes if node.broke is not None]
+    return all(found is not None and found.cause == NODE_LOST.cause for found in ended)
 
 
 def _reason(group: Group, rank: int) -> str:
