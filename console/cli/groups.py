@@ -36,7 +36,7 @@ def launch(arguments: argparse.Namespace, overrides: dict[str, Any], output: Out
         if getattr(arguments, name) not in (None, False):
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} and --hosts exclude one another", "", "Leave one of them out.")
-    hosts = tuple(host.strip() for host in arguments.hosts.split(",") if host.strip())
+    hosts = tuple(host.strip() for host in arguments.group_hosts.split(",") if host.strip())
     spec, profile = draft(
         arguments.profile,
         overrides,

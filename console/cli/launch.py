@@ -48,7 +48,12 @@ ONE_VIEW = ("attach", "replay", "demo")
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Open the UI, or launch what `--profile` names."""
-    given = {**vars(arguments), "set": arguments.overrides, "force": arguments.force_launch}
+    given = {
+        **vars(arguments),
+        "set": arguments.overrides,
+        "force": arguments.force_launch,
+        "hosts": arguments.group_hosts,
+    }
     if arguments.profile is None:
         for name in NEED_A_PROFILE:
             if given[name] not in (None, False, []):
@@ -67,7 +72,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     for name in ("drain_timeout", "ready_timeout"):
         if given[name] is not None:
             overrides[f"supervise.{name}_s"] = given[name]
-    if arguments.hosts is not None:
+    if arguments.group_hosts is not None:
         from console.cli import groups
 
         return groups.launch(arguments, overrides, output)

@@ -48,7 +48,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = build()
     arguments = parser.parse_args(argv)
     arguments.words = argv
-    if arguments.host is None and arguments.hosts is None:
+    if arguments.host is None and arguments.group_hosts is None:
         for option in ("ssh_config", "remote_command"):
             if getattr(arguments, option) is not None:
                 name = f"--{option.replace('_', '-')}"
@@ -76,7 +76,7 @@ _LAUNCH_ONLY = {
     "--engine": "engine",
     "--dry-run": "dry_run",
     "--node-rank": "node_rank",
-    "--hosts": "hosts",
+    "--hosts": "group_hosts",
     "--detach": "detach",
     "--force": "force_launch",
     "--allow-public-without-key": "allow_public_without_key",
@@ -175,7 +175,10 @@ def _launch_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         help="with --dry-run: the command of machine N, where there are several",
     )
     launch.add_argument(
-        "--hosts", metavar="A,B", help="a profile of several machines: on these, as SSH names them, the head first"
+        "--hosts",
+        metavar="A,B",
+        dest="group_hosts",
+        help="a profile of several machines: on these, as SSH names them, the head first",
     )
     launch.add_argument("--detach", action="store_true", help="return once it is ready; the server goes on")
     launch.add_argument("--force", action="store_true", dest="force_launch", help="launch although preflight blocks it")
