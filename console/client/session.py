@@ -24,7 +24,7 @@ from console.io.snoozes import read_snoozes, write_snoozes
 from console.protocol import (
     FULL,
     LINE_BYTES_MAX,
-    GroupReady,
+    GroupNews,
     Happened,
     Hello,
     History,
@@ -123,9 +123,9 @@ class SocketSession:
         """Postpone the idle deadlines. Raises UsageError where there is none, NotRunningError if nobody answers."""
         await self._ask(Postpone(id=next(self._ids)))
 
-    async def group_ready(self) -> None:
-        """Tell a machine of a group that its head is ready. Raises NotRunningError if nobody answers."""
-        await self._ask(GroupReady(id=next(self._ids)))
+    async def group_news(self, *, ending: bool) -> None:
+        """Tell a machine of a group that its head is ready, or ends. Raises NotRunningError if nobody answers."""
+        await self._ask(GroupNews(id=next(self._ids), ending=ending))
 
     async def attempt(self, change: tuple[ProfileChange, ...], spec: LaunchSpec, lease_s: float) -> tuple[str, int]:
         """Ask for a restart with other settings, which go again where this line breaks (see `console.core.trial`).
@@ -189,7 +189,7 @@ class SocketSession:
             await self._writer.wait_closed()
 
     async def _ask(
-        self, message: Subscribe | Stop | Restart | Postpone | GroupReady | Try | Hold | Keep | Revert
+        self, message: Subscribe | Stop | Restart | Postpone | GroupNews | Try | Hold | Keep | Revert
     ) -> Reply:
         if self._lost is not None:
             raise _gone(self._lost.reason)

@@ -93,6 +93,9 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     """Its place in the order in which machines were seen to have ended."""
     stop_sent: bool = False
     announced: bool = False
+    """It was told that the head is ready."""
+    warned: bool = False
+    """It was told that the head's end is meant."""
     unknown: bool = False
     """It could not be reached to see its end."""
 
@@ -195,9 +198,10 @@ class StopNode(msgspec.Struct, frozen=True):
 
 
 class Announce(msgspec.Struct, frozen=True):
-    """Tell a machine without an HTTP server that the head is ready."""
+    """Tell a machine without an HTTP server that the head is ready, or that its end is meant."""
 
     rank: int
+    ending: bool = False
 
 
 GroupEffect: TypeAlias = StartNode | StopNode | Announce
@@ -388,9 +392,17 @@ def _stop(group: Group, now: Now, effects: list[GroupEffect]) -> Group:
     waited_s = now.mono_s - (group.ended_s if group.ended_s is not None else now.mono_s)
     if group.goal is Goal.END and waited_s < OWN_WORDS_S and _only_missed(group):
         return group
-    head_first = group.goal is Goal.STOP and group.nodes[0].life in (Life.STARTING, Life.UP)
+    head = group.nodes[0]
+    # Somebody may have stopped the head itself: its requests too need the others to the end.
+    drains = head.status.state is ServerState.STOPPING and head.status.diagnosis is None
+    head_first = head.life in (Life.STARTING, Life.UP) and (group.goal is Goal.STOP or drains)
     for rank, node in enumerate(group.nodes):
-        if node.life is not Life.UP or node.stop_sent or (rank and head_first):
+        if node.life is not Life.UP or node.stop_sent or (rank == 0 and drains and group.goal is Goal.END):
+            continue
+        if rank and head_first:
+            if not node.warned:
+                group = _with(group, rank, warned=True)
+                effects.append(Announce(rank, ending=True))
             continue
         group = _with(group, rank, stop_sent=True)
         effects.append(StopNode(rank, group.drain_s if rank == 0 else 0.0))

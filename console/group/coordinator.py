@@ -77,8 +77,8 @@ class Coordinator:
                 self._drivers[rank].resume(state.attempt, starting=node.life is Life.STARTING)
                 if node.stop_sent:
                     self._drivers[rank].stop(state.drain_s if rank == 0 else 0.0)
-                elif node.announced:
-                    self._drivers[rank].announce()
+                elif node.announced or node.warned:
+                    self._drivers[rank].announce(Announce(rank, ending=node.warned))
         if any(node.life is not Life.IDLE for node in state.nodes):
             self._event("note", "another coordinator holds the group together now", {})
 
@@ -102,7 +102,7 @@ class Coordinator:
                 case StopNode(rank=rank, drain_s=drain_s):
                     self._drivers[rank].stop(drain_s)
                 case Announce(rank=rank):
-                    self._drivers[rank].announce()
+                    self._drivers[rank].announce(effect)
 
     def _event(self, kind: str, text: str, data: dict[str, Any]) -> None:
         self._folder.append_event(EventRecord(time_s=time.time(), kind=kind, text=text, data=data))

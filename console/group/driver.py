@@ -80,12 +80,12 @@ class NodeDriver:
         self._session: SocketSession | None = None
         self._stop_drain_s: float | None = None
         self._stop_wanted = False
-        self._announce = False
+        self._announce: group.Announce | None = None
         self._calls: set[asyncio.Task[None]] = set()
 
     def start(self, attempt: int) -> None:
         """Start the machine's part of this attempt, and follow it to its end."""
-        self._stop_wanted = self._announce = False
+        self._stop_wanted, self._announce = False, None
         self._begin(attempt, starting=True)
 
     def resume(self, attempt: int, *, starting: bool) -> None:
@@ -102,9 +102,9 @@ class NodeDriver:
         self._stop_wanted, self._stop_drain_s = True, drain_s
         self._call()
 
-    def announce(self) -> None:
-        """Tell it that the head is ready, as soon as it can be reached."""
-        self._announce = True
+    def announce(self, news: group.Announce) -> None:
+        """Tell it what is so of the head, as soon as it can be reached."""
+        self._announce = news
         self._call()
 
     async def close(self) -> None:
@@ -132,8 +132,8 @@ class NodeDriver:
         with contextlib.suppress(ConsoleError):
             if self._stop_wanted:
                 await session.stop(self._stop_drain_s)
-            elif self._announce:
-                await session.group_ready()
+            elif self._announce is not None:
+                await session.group_news(ending=self._announce.ending)
 
     async def _follow_to_the_end(self) -> None:
         tries = 0

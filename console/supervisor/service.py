@@ -38,7 +38,7 @@ from console.io.exposition import exposition
 from console.io.gpu.base import GpuBackend
 from console.io.http import HttpClient
 from console.io.runs import LaunchSpec, RunDir
-from console.protocol import ClientMessage, GroupReady, Hold, Keep, Postpone, Reply, Restart, Revert, Stop, Try
+from console.protocol import ClientMessage, GroupNews, Hold, Keep, Postpone, Reply, Restart, Revert, Stop, Try
 from console.supervisor.care import Care
 from console.supervisor.door import Door
 from console.supervisor.engine import EngineProcess
@@ -107,6 +107,7 @@ class Supervisor:
             gpu, http, self._on_health, targets=spec.profile.targets, max_model_len=info.max_model_len
         )
         self._hang_watch = HangWatch(spec, http, self._sampler, lambda text: self._note(text, Level.INFO))
+        self._group_ends = False
         self._peers = PeersWatch(spec.place, spec.timing.ready_timeout_s)
         self._memory_before: tuple[int | None, ...] = ()
         self._trials = Trials(run, spec, lambda text, level: self._event("trial", text, level))
@@ -264,7 +265,10 @@ class Supervisor:
             self._on_health(*self._sampler.health)
         if self._machine.alive and self._engine is not None and self._machine.status.state in SERVING_STATES:
             self._feed(self._hang_watch.look(self._engine.pid))
-        if self._peers.lost:
+        if self._peers.lost and self._group_ends:
+            self._stop_asked = True
+            self._feed(lifecycle.StopRequested(0.0, self._peers.lost))
+        elif self._peers.lost:
             self._feed(lifecycle.PeerLost(self._peers.lost))
         if self._trials.trial is None and (why := self._purse.stop_due()):
             self._feed(lifecycle.StopRequested(reason=why))
@@ -496,8 +500,9 @@ class Supervisor:
                 return Reply(id=number)
             case Restart(id=number) | Try(id=number) if self._spec.place is not None:
                 return Reply(id=number, error=f"it is one machine of {self._spec.place.group}, which starts as a whole")
-            case GroupReady(id=number):
-                if self._spec.timing.told_ready:
+            case GroupNews(id=number, ending=ending):
+                self._group_ends |= ending
+                if self._spec.timing.told_ready and not ending:
                     self._feed(lifecycle.HealthOk())
                     self._wake.set()
                 return Reply(id=number)

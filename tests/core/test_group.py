@@ -64,7 +64,7 @@ def test_the_head_starts_first_and_the_others_once_it_runs() -> None:
 def test_it_stops_from_the_head_on() -> None:
     world = World()
     world.serve()
-    assert world.feed(g.StopWanted(None)) == [g.StopNode(0, None)]
+    assert world.feed(g.StopWanted(None)) == [g.StopNode(0, None), g.Announce(1, ending=True)]
     assert world.feed(g.StopWanted(0.0)) == [g.StopNode(0, 0.0)], "the same again means now"
     assert world.feed(g.Seen(0, STOPPED)) == [g.StopNode(1, 0.0)]
     assert world.feed(g.Seen(1, STOPPED)) == []
@@ -140,6 +140,14 @@ def test_a_stop_on_one_machine_stops_the_group() -> None:
     assert "was stopped there" in world.group.reason
 
 
+def test_a_head_that_is_stopped_there_drains_first() -> None:
+    world = World()
+    world.serve()
+    draining = replace(READY, state=ServerState.STOPPING)
+    assert world.feed(g.Seen(0, draining)) == [g.Announce(1, ending=True)]
+    assert world.feed(g.Seen(0, STOPPED)) == [g.StopNode(1, 0.0)]
+
+
 def test_an_unreached_machine_serves_on_and_is_not_waited_for_at_the_end() -> None:
     world = World(RestartPolicy.ALWAYS)
     world.serve()
@@ -157,7 +165,7 @@ def test_an_unreached_machine_serves_on_and_is_not_waited_for_at_the_end() -> No
 def test_a_restart_is_a_stop_and_a_start() -> None:
     world = World()
     world.serve()
-    assert world.feed(g.RestartWanted()) == [g.StopNode(0, None)]
+    assert world.feed(g.RestartWanted()) == [g.StopNode(0, None), g.Announce(1, ending=True)]
     assert world.feed(g.Seen(0, STOPPED), g.Seen(1, STOPPED)) == [g.StopNode(1, 0.0), g.StartNode(0, 2)]
     assert (world.group.goal, world.group.attempt) == (Goal.RUN, 2)
 
