@@ -143,6 +143,13 @@ Host {host}
                 if process.name().startswith("sshd"):
                     process.kill()
 
+    def freeze(self) -> None:
+        """Let every connection fall silent, as a network that is gone does."""
+        for process in self.connections():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name().startswith("sshd"):
+                    process.suspend()
+
     def stop(self) -> None:
         """Listen no more, and cut what is connected."""
         left = self.connections()

@@ -6,7 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from console import __version__
-from console.cli import bench_grammar, export_grammar, web_grammar
+from console.cli import bench_grammar, export_grammar, host_grammar, web_grammar
 from console.core.errors import UsageError
 from console.core.preferences import THEMES
 
@@ -26,8 +26,6 @@ runs and logs in $XDG_STATE_HOME/dsv4-console/runs."""
 
 LAUNCH = "launch.run"
 """What runs where no command is named."""
-ELSEWHERE = "remote.pass_on"
-"""What runs instead of a command that is meant for another machine."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,15 +46,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = build()
     arguments = parser.parse_args(argv)
     arguments.words = argv
-    if arguments.host is None and arguments.group_hosts is None:
-        for option in ("ssh_config", "remote_command"):
-            if getattr(arguments, option) is not None:
-                name = f"--{option.replace('_', '-')}"
-                raise UsageError(
-                    f"{name} needs --host or --hosts", "it is about another machine", f"See: {PROG} --help"
-                )
-    elif arguments.host is not None and (arguments.function != LAUNCH or arguments.profile is not None):
-        arguments.run = _resolve(ELSEWHERE)
+    if arguments.host is None:
+        if arguments.group_hosts is None:
+            host_grammar.check_none(arguments)
+    elif arguments.function != LAUNCH or arguments.profile is not None:
+        arguments.run = _resolve(host_grammar.ELSEWHERE)
         return arguments
     if arguments.function != LAUNCH:
         for option, attribute in _LAUNCH_ONLY.items():
@@ -93,15 +87,6 @@ _LAUNCH_ONLY = {
     "--readonly": "readonly",
 }
 """Options of the program itself; `--json` and `--host` may stand anywhere."""
-_HOST: dict[str, dict[str, Any]] = {
-    "--host": {"metavar": "USER@BOX", "help": "on that machine, over SSH: the UI here, every other command there"},
-    "--ssh-config": {"metavar": "FILE", "help": "for --host and --hosts: instead of ~/.ssh/config"},
-    "--remote-command": {
-        "metavar": "COMMAND",
-        "help": "for --host and --hosts: dsv4-console there, where it is not on PATH",
-    },
-}
-"""Options that say on which machine."""
 
 
 def _resolve(function: str) -> object:
@@ -119,8 +104,7 @@ def build() -> argparse.ArgumentParser:
     common.add_argument(
         "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON on stdout and nothing else there"
     )
-    for option, what in _HOST.items():
-        common.add_argument(option, default=argparse.SUPPRESS, **what)
+    host_grammar.options(common, argparse.SUPPRESS)
     parser = _Parser(
         prog=PROG,
         description="Serve DeepSeek V4 with vLLM: pick a profile, launch, watch, chat.",
@@ -147,15 +131,13 @@ def build() -> argparse.ArgumentParser:
     _keys(commands, common)
     _service(commands, common)
     web_grammar.add(commands, common, screen)
-    _far_end(commands)
+    host_grammar.add(commands)
     return parser
 
 
 def _launch_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """The options of the program itself; gives those of the terminal UI."""
-    elsewhere = parser.add_argument_group("another machine")
-    for option, what in _HOST.items():
-        elsewhere.add_argument(option, **what)
+    host_grammar.options(parser.add_argument_group("another machine"))
     launch = parser.add_argument_group("launching")
     launch.add_argument("--profile", metavar="NAME", help="launch this profile without the UI (a name or a .toml file)")
     launch.add_argument(
@@ -466,13 +448,6 @@ def _keys(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> Non
     verbs = group.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     verb = verbs.add_parser("reference", parents=[common], help="all keys as a page of Markdown")
     verb.set_defaults(function="keys.reference")
-
-
-def _far_end(commands: argparse._SubParsersAction[_Parser]) -> None:
-    verb = commands.add_parser("far-end", help="what --host talks to on the other machine; not for people")
-    verb.add_argument("--engine", metavar="ENGINE", dest="far_engine")
-    verb.add_argument("--allow-public-without-key", action="store_true", dest="far_allow_public")
-    verb.set_defaults(function="remote.far_end")
 
 
 def _exit_status(text: str) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from console.cli.host_grammar import HOST_OPTIONS
 from console.cli.output import Output, is_terminal
 from console.core.errors import ExitCode, UsageError
 from console.core.sshfaults import CONNECTION_FAILED, ssh_error
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["far_end", "line_to", "pass_on", "target_of", "without_host"]
 
-HOST_OPTIONS = ("--host", "--ssh-config", "--remote-command")
-"""Each takes one value. They are for this side alone."""
+SAID_BYTES_MAX = 4096
 NOT_THERE = ("keys.keys", "keys.reference", "web.web")
 """Commands about this terminal, which nobody there has."""
 
@@ -69,9 +70,9 @@ def pass_on(arguments: argparse.Namespace, _output: Output) -> int:
     argv = target.direct(without_host(arguments.words), terminal=terminal)
     with subprocess.Popen(argv, stderr=None if terminal else subprocess.PIPE) as child:
         said = b""
-        for line in child.stderr or ():
-            said = (said + line)[-4096:]
-            sys.stderr.write(line.decode(errors="replace"))
+        while child.stderr is not None and (data := os.read(child.stderr.fileno(), SAID_BYTES_MAX)):
+            said = (said + data)[-SAID_BYTES_MAX:]
+            sys.stderr.buffer.write(data)
             sys.stderr.flush()
         code = child.wait()
     if code in (CONNECTION_FAILED, 127):

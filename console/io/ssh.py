@@ -13,23 +13,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import shlex
 import shutil
 import socket
 import subprocess
-import sys
-import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from console.core.errors import RemoteError, UsageError
 from console.core.sshfaults import COMMAND_NOT_FOUND, CONNECTION_FAILED, Cause, ssh_error
-from console.io.process import process_start_s
+from console.io.ssh_pipes import END_TIMEOUT_S, Conversation, Said, pipe_of, private_directory
 
-__all__ = ["Conversation", "Finished", "SshConnection", "SshTarget", "end_command"]
+__all__ = ["Finished", "SshConnection", "SshTarget", "end_command"]
 
 CONSOLE: Final = "dsv4-console"
 ALIVE_INTERVAL_S: Final = 5
@@ -37,17 +33,11 @@ ALIVE_COUNT: Final = 3
 """A line that says nothing for 15 s is taken for broken; TCP alone would take a quarter of an hour."""
 CONNECT_TIMEOUT_S: Final = 20
 """Of an attempt that nobody watches."""
-END_TIMEOUT_S: Final = 2.0
 END_LOOK_S: Final = 0.01
 CONTROL_TIMEOUT_S: Final = 30.0
-SOCKET_PATH_BYTES_MAX: Final = 60
-"""A Unix address has 108 bytes at most; `ssh` adds 17 while it makes one."""
-SHORT_DIRECTORY: Final = "/tmp"  # noqa: S108 - only for a new directory with a random name and mode 0700
-SAID_BYTES_MAX: Final = 64 * 1024
 COMMAND_MISSING: Final = (126, COMMAND_NOT_FOUND)
 """126 is a command that may not be executed."""
 _READY = "dsv4-console: connected"
-_PREFIX = "dsv4-ssh-"
 
 
 class SshTarget(NamedTuple):
@@ -114,7 +104,7 @@ class SshConnection:
         self.target = target.check()
         self._directory: Path | None = None
         self._master: subprocess.Popen[bytes] | None = None
-        self._said: _Said | None = None
+        self._said: Said | None = None
         self._numbers = itertools.count(1)
         self._forwards: dict[str, Path] = {}
 
@@ -138,7 +128,7 @@ class SshConnection:
             RemoteError: it did not come about; `cause` and remedy say why.
         """
         self.close()
-        self._directory = _private_directory()
+        self._directory = private_directory()
         options = {
             "ControlMaster": "yes",
             "ControlPath": self._control,
@@ -162,20 +152,23 @@ class SshConnection:
             start_new_session=not ask,
         )
         self._master = master
+        if self._closed():  # meanwhile, by who does not want to wait
+            self.close()
+            raise self._lost("it was given up")
         # Its questions go to the terminal by themselves; what it says besides is for the operator's eyes too.
-        self._said = _Said(_pipe(master.stderr), aloud=ask)
+        said = self._said = Said(pipe_of(master.stderr), aloud=ask)
         try:
-            for line in _pipe(master.stdout):
+            for line in pipe_of(master.stdout):
                 if line.strip() == _READY.encode():
-                    self._said.quiet()
+                    said.quiet()
                     return
-            code = master.wait()
+            master.wait()
         except BaseException:
             self.close()
             raise
-        said = self._said.text(wait=True)
+        text = said.text(wait=True)
         self.close()
-        raise ssh_error(self.target.host, said, code if code == CONNECTION_FAILED else CONNECTION_FAILED)
+        raise ssh_error(self.target.host, text)
 
     async def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float | None = None) -> Finished:
         """Run a command there, word by word as given, and wait for its end.
@@ -247,14 +240,14 @@ class SshConnection:
         master, self._master = self._master, None
         if master is not None:
             with contextlib.suppress(OSError):
-                _pipe(master.stdin).close()
+                pipe_of(master.stdin).close()
             master.terminate()
             try:
                 master.wait(END_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 master.kill()
                 master.wait()
-            _pipe(master.stdout).close()
+            pipe_of(master.stdout).close()
         if self._said is not None:
             self._said.text(wait=True)
             self._said = None
@@ -266,6 +259,9 @@ class SshConnection:
     @property
     def _control(self) -> str:
         return str(self._path("c"))
+
+    def _closed(self) -> bool:
+        return self._directory is None
 
     def _path(self, name: str) -> Path:
         if self._directory is None:
@@ -344,67 +340,6 @@ async def end_command(process: asyncio.subprocess.Process) -> None:
         await asyncio.sleep(END_LOOK_S)
 
 
-class Conversation:
-    """A command there with its stdin and stdout as one socket here. Ends with `close`."""
-
-    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
-        self._process = process
-        self.socket = sock
-        self._said = _Said(_pipe(process.stderr), aloud=False)
-
-    def ended(self) -> tuple[int | None, str]:
-        """Exit status, if it has one, and what it said on stderr. Waits a moment for both."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_TIMEOUT_S)
-        return self._process.poll(), self._said.text()
-
-    def close(self) -> None:
-        """Hang up."""
-        self.socket.close()
-        self._process.terminate()
-        try:
-            self._process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-class _Said:
-    """What a master writes on stderr: kept, and shown for as long as the terminal is the operator's."""
-
-    def __init__(self, stream: IO[bytes], *, aloud: bool) -> None:
-        self._stream = stream
-        self._aloud = aloud
-        self._kept = b""
-        self._thread = threading.Thread(target=self._read, name="ssh-stderr", daemon=True)
-        self._thread.start()
-
-    def quiet(self) -> None:
-        """Only keep it from now on."""
-        self._aloud = False
-
-    def text(self, *, wait: bool = False) -> str:
-        """All of it; with `wait` once the process has ended."""
-        if wait:
-            self._thread.join(END_TIMEOUT_S)
-        return self._kept.decode(errors="replace")
-
-    def _read(self) -> None:
-        with self._stream as stream, contextlib.suppress(OSError, ValueError):
-            while data := os.read(stream.fileno(), 4096):
-                self._kept = (self._kept + data)[-SAID_BYTES_MAX:]
-                if self._aloud:
-                    sys.stderr.write(data.decode(errors="replace"))
-                    sys.stderr.flush()
-
-
-def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
-    """A stream that was asked for as a pipe."""
-    if stream is None:
-        raise ValueError("not a pipe")
-    return stream
-
-
 def _options(table: dict[str, str]) -> list[str]:
     return [word for key, value in table.items() for word in ("-o", f"{key}={value}")]
 
@@ -412,26 +347,3 @@ def _options(table: dict[str, str]) -> list[str]:
 def _escape(path: str) -> str:
     """A path inside `-L`, where `:` separates and `%` begins a token."""
     return path.replace("\\", "\\\\").replace(":", "\\:").replace("%", "%%")
-
-
-def _private_directory() -> Path:
-    """A new directory that this user alone can enter, with a short path."""
-    candidates = (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), SHORT_DIRECTORY)
-    usable = (each for each in candidates if each and len(each) < SOCKET_PATH_BYTES_MAX and os.access(each, os.W_OK))
-    root = Path(next(usable, SHORT_DIRECTORY))
-    _remove_left(root)
-    try:
-        return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=root))
-    except OSError as error:
-        raise RemoteError(
-            "Cannot make a directory for the connection", f"{root}: {error.strerror}", "Make it writable."
-        ) from error
-
-
-def _remove_left(root: Path) -> None:
-    """What killed consoles left: directories of this user whose process is gone."""
-    with contextlib.suppress(OSError):
-        for path in root.glob(f"{_PREFIX}*"):
-            pid = path.name.removeprefix(_PREFIX).partition("-")[0]
-            if pid.isdigit() and path.stat().st_uid == os.getuid() and process_start_s(int(pid)) is None:
-                shutil.rmtree(path, ignore_errors=True)

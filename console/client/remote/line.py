@@ -41,7 +41,8 @@ from console.client.remote.wire import (
 )
 from console.core.errors import ExitCode, RemoteError
 from console.core.sshfaults import Cause
-from console.io.ssh import Conversation, SshConnection, SshTarget
+from console.io.ssh import SshConnection, SshTarget
+from console.io.ssh_pipes import Conversation
 
 __all__ = ["FAR_COMMAND", "Line"]
 
@@ -82,6 +83,7 @@ class Line:
         self._talk: Conversation | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._closed = False
         self._making = asyncio.Lock()
         self._ids = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
@@ -109,7 +111,9 @@ class Line:
             raise
 
     async def close(self) -> None:
-        """Hang up; servers there go on."""
+        """Hang up for good; servers there go on."""
+        self._closed = True
+        await asyncio.to_thread(self.ssh.close)  # also ends an attempt that is being made
         async with self._making:
             await self._drop("the console is being left")
             await asyncio.to_thread(self.ssh.close)
@@ -121,6 +125,8 @@ class Line:
             RemoteError: it cannot be made now.
         """
         async with self._making:
+            if self._closed:
+                raise self._lost("the console is being left")
             if self._writer is not None and self.ssh.is_alive:
                 return
             await self._drop("the line is made again")

@@ -208,10 +208,16 @@ class RemoteSession:
                 yield Lost(reason=error.message or error.title)
                 return
             except (ConsoleError, OSError) as error:
-                reason = f"{error.title}: {error.message}" if isinstance(error, ConsoleError) else str(error)
-                remedy = error.fix if isinstance(error, ConsoleError) else ""
+                reason, remedy = self._words(error)
             await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S)) - 1])
         self._away = None
+
+    def _words(self, error: ConsoleError | OSError) -> tuple[str, str]:
+        """Why an attempt failed, on one line, and what to do."""
+        if not isinstance(error, ConsoleError):
+            return str(error), ""
+        lines = [line for line in error.message.splitlines() if line != self._line.host]
+        return ": ".join([error.title, *lines[-1:]]), error.fix
 
     def _return(self) -> Happened:
         """The event that says how long it took."""

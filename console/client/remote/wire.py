@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from console import __version__
-from console.client.api import Backend, LaunchPlan
+from console.client.api import Attempt, Backend, LaunchPlan
 from console.core import errors
 from console.core.errors import ConsoleError, RemoteError
 from console.core.models import RunInfo
@@ -214,7 +214,7 @@ def signature(name: str) -> Signature:
     owner = next((each for each in (FarFiles, Backend) if hasattr(each, name)), None)
     if owner is None or name.startswith("_") or name in ("attach", "launch"):
         raise RemoteError("The far end does not know this call", name, "Update dsv4-console on both machines.")
-    names = {"Agree": Agree, "Step": Step, "TuneReport": TuneReport}
+    names = {"Attempt": Attempt, "Agree": Agree, "Step": Step, "TuneReport": TuneReport}
     hints = typing.get_type_hints(getattr(owner, name), localns=names)
     result = hints.pop("return")
     functions = {key: found for key, kind in hints.items() if (found := _function(kind)) is not None}

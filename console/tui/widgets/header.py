@@ -66,6 +66,8 @@ READONLY_MARK: tuple[Span, ...] = ((" READONLY ", "match"), (" ", "text"))
 """Before everything else, where nothing may be changed."""
 
 
+ROOMY = (70, 100)
+"""From where on the header says that a lost machine is tried again, and what the server there was doing."""
 HOST_CHARS_MAX = 24
 
 
@@ -85,7 +87,8 @@ def header_line(model: RunModel, width: int, readonly: bool = False, host: str =
     role = STATE_ROLES[state]
     was = (f"  was {state_words(state, status)}", "muted")
     if model.away is not None:
-        left: list[Span] = [(f"▲ disconnected, trying again ({model.away.attempt})", "warn"), was]
+        words = "disconnected, trying again" if width >= ROOMY[0] else "disconnected"
+        left: list[Span] = [(f"▲ {words} ({model.away.attempt})", "warn"), *([was] if width >= ROOMY[1] else [])]
     elif model.lost is not None:
         left = [("▲ LOST", "warn"), was]
     else:
