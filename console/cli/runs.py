@@ -184,7 +184,10 @@ def _headline(info: RunInfo, snapshot: Snapshot) -> str:
         parts.append(f"({state.reason}{wait})")
     if state.started_s is not None:
         parts.append(elapsed_text(time.time() - state.started_s))
-    parts.append(info.url)
+    if info.url:
+        parts.append(info.url)
+    if info.place is not None:
+        parts.append(f"{info.place.text} of {info.place.group}")
     return "  ".join(parts)
 
 

@@ -252,6 +252,9 @@ async def chat_with(
         api_key: where the server wants one; by default `VLLM_API_KEY` of this environment.
         socket_path: a Unix socket that leads to the server.
     """
+    if run.place is not None and run.place.rank:
+        yield ChatDelta(error=f"This machine has no HTTP server: ask the head, {run.place.hosts[0]}")
+        return
     stream_chat = await asyncio.to_thread(_load_chat)
     key = api_key or os.environ.get("VLLM_API_KEY")
     answer = stream_chat(run.url, run.model, messages, options, api_key=key, socket_path=socket_path)

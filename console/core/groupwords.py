@@ -113,15 +113,19 @@ def _group_lines(group: Group, before: Group, wall_s: float) -> list[Line]:
 
 
 def _why(group: Group, rank: int, status: ServerStatus) -> str:
+    """Cause, remedy and log of the machine that the group ended for, a line each."""
     found: Diagnosis | None = status.diagnosis
-    name = group.name(rank)
-    run = group.nodes[rank].run
-    log = f"; its log: ssh {group.nodes[rank].host} dsv4-console logs {run}" if run else ""
+    node = group.nodes[rank]
+    lines = [f"{group.name(rank)} is why:"]
     if found is None:
-        return f"{name}: cause: not found in its log; {status.reason}{log}"
-    why = f" – {found.why}" if found.why else ""
-    line = f" (line {found.line})" if found.line is not None else ""
-    return f"{name}: cause: {found.title}{why}{line}; remedy: {found.remedy or 'read the end of its log'}{log}"
+        lines += [f"  cause:  not found in its log; {status.reason}", "  remedy: read the end of its log"]
+    else:
+        why = f" – {found.why}" if found.why else ""
+        line = f" (line {found.line})" if found.line is not None else ""
+        lines += [f"  cause:  {found.title}{why}{line}", f"  remedy: {found.remedy or 'read the end of its log'}"]
+    if node.run:
+        lines.append(f"  log:    ssh {node.host} dsv4-console logs {node.run}")
+    return "\n".join(lines)
 
 
 def _failure(group: Group, status: ServerStatus) -> dict[str, Any]:

@@ -77,5 +77,6 @@ class PeersWatch:
             if seen.serves and not watch.opened and time.monotonic() - began_s >= self._patience_s:
                 why = f"it did not open its port within {self._patience_s:.0f} s"
             if why:
-                self.lost = f"node {rank} ({place.hosts[rank]}, {address}:{port}) has gone: {why}"
+                where = f"{address}:{port}" if seen.serves else address
+                self.lost = f"node {rank} ({place.hosts[rank]}, {where}): {why}"
             await asyncio.sleep(LOOK_S)

@@ -208,7 +208,8 @@ def test_a_failed_start_of_one_node_is_its_own_diagnosis(groups: Groups) -> None
     (failure,) = failures(headless)
     assert failure["host"] == "node-b"
     assert failure["diagnosis"]["cause"], said
-    assert "node 1 (node-b): cause: " in said
+    assert "node 1 (node-b) is why:" in said
+    assert "  log:    ssh node-b dsv4-console logs " in said
     assert "memory" in failure["diagnosis"]["title"].lower()
     status = groups.group()
     assert (status["state"], status["culprit"], status["over"]) == ("failed", 1, True)
