@@ -89,6 +89,10 @@ class Groups(FakeWorld):
         """Neither server nor supervisor is left on any machine."""
         return not any(self.everything(machine) for machine in self.machines.all)
 
+    def coordinators(self) -> list[psutil.Process]:
+        """What holds groups together, where the operator is."""
+        return [each for each in self.processes() if "console.group" in each.cmdline()]
+
     def everything(self, machine: Machine) -> list[psutil.Process]:
         """What a machine still has of servers and supervisors."""
         found = self.servers(machine)
@@ -150,6 +154,7 @@ def over(groups: Groups, headless: Headless) -> str:
     """Wait for the end everywhere; gives what was said."""
     headless.wait_end(LIMIT_S)
     wait_for("nothing to be left on any machine", groups.nothing_runs, LIMIT_S)
+    wait_for("the coordinator to have ended", lambda: not groups.coordinators(), LIMIT_S)
     return headless.said
 
 
