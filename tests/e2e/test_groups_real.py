@@ -57,4 +57,4 @@ def test_two_machines_serve_lose_a_worker_and_serve_again(
     headless.interrupt()
     said = over(groups, headless)
     assert headless.child.returncode == 0, said
-    print(said)
+    assert [groups.info(machine)["state"] for machine in groups.machines.all] == ["stopped", "stopped"], said

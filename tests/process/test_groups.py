@@ -173,6 +173,7 @@ def test_a_group_starts_serves_and_stops(groups: Groups) -> None:
     assert headless.child.returncode == 0, said
     ends = [line["rank"] for line in headless.of("node") if line["life"] == "over"]
     assert ends == [0, 1], "the head stops first"
+    assert [groups.info(machine)["state"] for machine in groups.machines.all] == ["stopped", "stopped"]
     assert "node 1 (node-b)" in said
 
 
