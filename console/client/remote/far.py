@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import tempfile
 import time
 import zlib
 from collections.abc import Callable
@@ -51,6 +50,7 @@ from console.io.logindex import ArchiveReader
 from console.io.runs import RunDir
 from console.io.secrets import known_secrets
 from console.io.snoozes import read_snoozes, write_snoozes
+from console.io.ssh_pipes import private_directory
 
 __all__ = ["Far", "serve_stdio"]
 
@@ -133,7 +133,7 @@ class Far:
         if len(os.fsencode(path)) < SOCKET_PATH_BYTES_MAX:
             return str(path)
         if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix="dsv4-far-"))
+            self._directory = private_directory()
         link = self._directory / str(next(self._numbers))
         link.symlink_to(path)
         return str(link)
