@@ -18,6 +18,7 @@ __all__ = [
     "LINE_BYTES_MAX",
     "PROTOCOL_VERSION",
     "ClientMessage",
+    "GroupNews",
     "Happened",
     "Hello",
     "History",
@@ -88,6 +89,14 @@ class Postpone(Message, frozen=True, kw_only=True, tag="postpone"):
     id: int
 
 
+class GroupNews(Message, frozen=True, kw_only=True, tag="group-news"):
+    """The head of this machine's group answers `/health`: a machine without an HTTP server learns it so."""
+
+    id: int
+    ending: bool = False
+    """Or the group stops: the head's end, soon, is no failure."""
+
+
 class Try(Message, frozen=True, kw_only=True, tag="try"):
     """Restart the server with other settings, for as long as this client holds on to them.
 
@@ -122,7 +131,7 @@ class Revert(Message, frozen=True, kw_only=True, tag="revert"):
     why: str = ""
 
 
-ClientMessage = Hello | Subscribe | Stop | Restart | Postpone | Try | Hold | Keep | Revert
+ClientMessage = Hello | Subscribe | Stop | Restart | Postpone | GroupNews | Try | Hold | Keep | Revert
 
 
 class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -40,9 +40,22 @@ class Sshd:
     Args:
         directory: for its files; the server refuses keys that others could write, so it is made private.
         env: the environment of what is started there. A login shell of the test, not the developer's own.
+        host: what the client calls it.
+        address: where it listens.
+        enter: words before the command that starts it, for example to enter a network namespace.
     """
 
-    def __init__(self, directory: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        env: Mapping[str, str],
+        *,
+        host: str = HOST,
+        address: str = "127.0.0.1",
+        enter: Sequence[str] = (),
+    ) -> None:
+        self.address = address
+        self._enter = tuple(enter)
         directory.mkdir(mode=0o700, parents=True)
         self.directory = directory
         self.port = free_port()
@@ -56,7 +69,7 @@ class Sshd:
         self._write_shell(env)
         (directory / "sshd_config").write_text(
             f"""\
-ListenAddress 127.0.0.1
+ListenAddress {address}
 Port {self.port}
 HostKey {directory}/host_key
 PidFile none
@@ -76,8 +89,8 @@ MaxStartups 100
         )
         self.config.write_text(
             f"""\
-Host {HOST}
-  HostName 127.0.0.1
+Host {host}
+  HostName {address}
   Port {self.port}
   User {pwd.getpwuid(os.getuid()).pw_name}
   IdentityFile {directory}/user_key
@@ -100,15 +113,17 @@ Host {HOST}
     def know(self, public_key: Path) -> None:
         """Make this the key that the client knows of the host."""
         kind, key = public_key.read_text().split()[:2]
-        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {kind} {key}\n", encoding="utf-8")
+        self.known_hosts.write_text(f"[{self.address}]:{self.port} {kind} {key}\n", encoding="utf-8")
 
     def start(self) -> None:
         """Listen, until `stop`."""
         log = self.directory / "sshd.log"
-        self._server = subprocess.Popen([SSHD, "-D", "-f", str(self.directory / "sshd_config"), "-E", str(log)])
+        self._server = subprocess.Popen(
+            [*self._enter, SSHD, "-D", "-f", str(self.directory / "sshd_config"), "-E", str(log)]
+        )
         end = time.monotonic() + START_S
         while time.monotonic() < end and self._server.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5.0):
+            with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), 5.0):
                 return
             time.sleep(0.05)
         self.stop()

@@ -13,8 +13,11 @@ ELSEWHERE = "remote.pass_on"
 """What runs instead of a command that is meant for another machine."""
 HOST_OPTIONS: dict[str, dict[str, Any]] = {
     "--host": {"metavar": "USER@BOX", "help": "on that machine, over SSH: the UI here, every other command there"},
-    "--ssh-config": {"metavar": "FILE", "help": "for --host: instead of ~/.ssh/config"},
-    "--remote-command": {"metavar": "COMMAND", "help": "for --host: dsv4-console there, where it is not on PATH"},
+    "--ssh-config": {"metavar": "FILE", "help": "for --host and --hosts: instead of ~/.ssh/config"},
+    "--remote-command": {
+        "metavar": "COMMAND",
+        "help": "for --host and --hosts: dsv4-console there, where it is not on PATH",
+    },
 }
 """Options that say on which machine; each takes one value."""
 
@@ -29,7 +32,9 @@ def check_none(arguments: argparse.Namespace) -> None:
     """Raises UsageError where something is said about another machine, and none is named."""
     for option in HOST_OPTIONS:
         if getattr(arguments, option.removeprefix("--").replace("-", "_")) is not None:
-            raise UsageError(f"{option} needs --host", "it is about another machine", "See: dsv4-console --help")
+            raise UsageError(
+                f"{option} needs --host or --hosts", "it is about another machine", "See: dsv4-console --help"
+            )
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:

@@ -14,7 +14,7 @@ from console.cli import tasks
 from console.cli.output import Output, Steps, is_terminal
 from console.client.api import Backend, LaunchPlan, check_here, check_offer
 from console.core.errors import BlockedError, ConsoleError, EngineError, ExitCode, UsageError
-from console.core.nodes import ADDRESS_UNKNOWN
+from console.core.nodes import ADDRESS_UNKNOWN, Node
 from console.core.text import redact
 from console.web import BROWSER_DRIVER
 
@@ -29,7 +29,18 @@ if TYPE_CHECKING:
 
 __all__ = ["check_views", "install_missing", "overrides_from", "run"]
 
-NEED_A_PROFILE = ("dry_run", "node_rank", "detach", "set", "force", "yes", "drain_timeout", "ready_timeout", "json")
+NEED_A_PROFILE = (
+    "hosts",
+    "dry_run",
+    "node_rank",
+    "detach",
+    "set",
+    "force",
+    "yes",
+    "drain_timeout",
+    "ready_timeout",
+    "json",
+)
 ONLY_FOR_THE_UI = ("attach", "ascii", "no_mouse", "theme", "readonly", "replay", "demo")
 ONE_VIEW = ("attach", "replay", "demo")
 """What the UI opens on: one of them at most."""
@@ -37,7 +48,12 @@ ONE_VIEW = ("attach", "replay", "demo")
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Open the UI, or launch what `--profile` names."""
-    given = {**vars(arguments), "set": arguments.overrides, "force": arguments.force_launch}
+    given = {
+        **vars(arguments),
+        "set": arguments.overrides,
+        "force": arguments.force_launch,
+        "hosts": arguments.group_hosts,
+    }
     if arguments.profile is None:
         for name in NEED_A_PROFILE:
             if given[name] not in (None, False, []):
@@ -56,6 +72,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     for name in ("drain_timeout", "ready_timeout"):
         if given[name] is not None:
             overrides[f"supervise.{name}_s"] = given[name]
+    if arguments.group_hosts is not None:
+        from console.cli import groups
+
+        return groups.launch(arguments, overrides, output)
     return _headless(arguments, overrides, output)
 
 
@@ -180,7 +200,7 @@ def _headless(arguments: argparse.Namespace, overrides: dict[str, Any], output: 
 
     notifier = Notifier.from_environment()
     backend = LocalBackend(arguments.engine, allow_public=arguments.allow_public_without_key)
-    plan = tasks.run(backend.plan(arguments.profile, overrides, arguments.node_rank or 0))
+    plan = tasks.run(backend.plan(arguments.profile, overrides, Node(rank=arguments.node_rank or 0)))
     for warning in plan.warnings:
         output.say(f"note: {warning}")
     if arguments.node_rank is not None:

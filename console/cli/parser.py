@@ -52,7 +52,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     arguments.words = argv
     if arguments.host is None:
-        host_grammar.check_none(arguments)
+        if arguments.group_hosts is None:
+            host_grammar.check_none(arguments)
     elif arguments.function != LAUNCH or arguments.profile is not None:
         arguments.command, arguments.function = arguments.function, host_grammar.ELSEWHERE
         return arguments
@@ -73,6 +74,7 @@ _LAUNCH_ONLY = {
     "--engine": "engine",
     "--dry-run": "dry_run",
     "--node-rank": "node_rank",
+    "--hosts": "group_hosts",
     "--detach": "detach",
     "--force": "force_launch",
     "--allow-public-without-key": "allow_public_without_key",
@@ -126,6 +128,7 @@ def build() -> argparse.ArgumentParser:
     _runs(commands, common)
     export_grammar.add(commands, common)
     bench_grammar.add(commands, common)
+    _node(commands, common)
     _tuning(commands, common)
     _housekeeping(commands, common)
     _diagnose(commands, common)
@@ -157,6 +160,12 @@ def _launch_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         metavar="N",
         type=_rank,
         help="with --dry-run: the command of machine N, where there are several",
+    )
+    launch.add_argument(
+        "--hosts",
+        metavar="A,B",
+        dest="group_hosts",
+        help="a profile of several machines: on these, as SSH names them, the head first",
     )
     launch.add_argument("--detach", action="store_true", help="return once it is ready; the server goes on")
     launch.add_argument("--force", action="store_true", dest="force_launch", help="launch although preflight blocks it")
@@ -326,6 +335,18 @@ def _runs(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> Non
     verb.add_argument("--max-tokens", metavar="N", type=_count)
     verb.add_argument("--temperature", metavar="T", type=_temperature)
     verb.set_defaults(function="chat.chat")
+
+
+def _node(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+    group = commands.add_parser("node", help="one machine's part of a group; --hosts gives these orders over SSH")
+    verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    for name, text in (
+        ("check", "what this machine is, for an order on stdin"),
+        ("start", "start this machine's part, once, for an order on stdin"),
+        ("find", "the run of this machine's part, for an order on stdin"),
+    ):
+        verb = verbs.add_parser(name, parents=[common], help=text)
+        verb.set_defaults(function=f"node.{name}")
 
 
 def _tuning(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:

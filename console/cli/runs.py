@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Iterable
+from types import ModuleType
 
 import msgspec
 
@@ -35,6 +36,7 @@ from console.core.tune_report import change_words
 from console.core.units import elapsed_text, latency_text, percent_text, rate_text, ratio_text
 from console.headless.failure import set_options
 from console.io import runs
+from console.io.groups import groups_dir
 from console.io.logtail import LogTail
 from console.io.runs import RunDir
 from console.io.secrets import known_secrets
@@ -60,6 +62,8 @@ def status(arguments: argparse.Namespace, output: Output) -> int:
         output.piece(status_page())
         output.document({"markdown": status_page()})
         return ExitCode.OK
+    if (of_group := _of_group(arguments)) is not None:
+        return int(of_group.status(arguments, output))
     _recover(output)
     run, info = runs.find_run(arguments.run_name)
     others = [other for other in _live() if other.id != info.id] if arguments.run_name is None else []
@@ -83,6 +87,15 @@ def status(arguments: argparse.Namespace, output: Output) -> int:
         output.data(f"  also: {other.id}  {other.state}  {other.url}")
     output.document(msgspec.structs.replace(found, others=tuple(other.id for other in others)))
     return code
+
+
+def _of_group(arguments: argparse.Namespace) -> ModuleType | None:
+    """The commands for groups of machines, where this one is about a group."""
+    if not any(groups_dir().glob("*")):
+        return None
+    from console.cli import groups
+
+    return groups if groups.is_group(arguments.run_name, nothing_runs=not _live()) else None
 
 
 def _recover(output: Output) -> None:
@@ -171,7 +184,10 @@ def _headline(info: RunInfo, snapshot: Snapshot) -> str:
         parts.append(f"({state.reason}{wait})")
     if state.started_s is not None:
         parts.append(elapsed_text(time.time() - state.started_s))
-    parts.append(info.url)
+    if info.url:
+        parts.append(info.url)
+    if info.place is not None:
+        parts.append(f"{info.place.text} of {info.place.group}")
     return "  ".join(parts)
 
 
@@ -224,6 +240,8 @@ def _more_figures(engine: EngineReading, info: RunInfo) -> list[str]:
 
 def logs(arguments: argparse.Namespace, output: Output) -> int:
     """Print the server's log, from its start or the last lines, and go on with `-f` until the run is over."""
+    if (of_group := _of_group(arguments)) is not None:
+        return int(of_group.logs(arguments, output))
     run, info = runs.find_run(arguments.run_name)
     live = runs.is_live(info)
     if not run.log_path.exists() and not (live and arguments.follow):
@@ -273,6 +291,8 @@ def _print_lines(lines: Iterable[tuple[int, str]], output: Output) -> None:
 
 def stop(arguments: argparse.Namespace, output: Output) -> int:
     """Stop the server and wait until nothing is left of it. Where a restart is planned, this gives it up."""
+    if (of_group := _of_group(arguments)) is not None:
+        return int(of_group.stop(arguments, output))
     run, info = _one_live(arguments, "stop", output)
     final, reason = tasks.run(_stop(run, arguments.stop_drain_s, output))
     output.data(f"{info.id}: {final}" + (f" – {reason}" if reason else ""))
@@ -299,6 +319,8 @@ def _one_live(arguments: argparse.Namespace, verb: str, output: Output) -> tuple
 
 def restart(arguments: argparse.Namespace, output: Output) -> int:
     """Restart the server and wait until it is ready. Where a restart is planned, this does it now."""
+    if (of_group := _of_group(arguments)) is not None:
+        return int(of_group.restart(arguments, output))
     run, info = _one_live(arguments, "restart", output)
     state, reason = tasks.run(_restart(run, arguments.stop_drain_s, output))
     output.data(f"{info.id}: {state}" + (f" – {reason}" if reason else ""))

@@ -113,6 +113,8 @@ class LaunchPlan(Info, frozen=True, kw_only=True):
     install_offer: str = ""
     """The command that installs a fitting engine, for example `dsv4-console engine install --cpu`; empty where this
     program installs none of its kind."""
+    node_rank: int = 0
+    """Which machine of several; all but the first have no HTTP server."""
     warnings: tuple[str, ...] = ()
 
 
@@ -123,7 +125,8 @@ def check_here(profile: Profile) -> None:
         raise UsageError(
             f"This profile spans {nodes} machines, and a launch starts one",
             f"{profile.profile.title}: {profile.hardware.text}",
-            "For the machines: dsv4-console export systemd|compose|kubernetes PROFILE. To see each one's command: "
+            f"Name them as SSH does: --hosts {','.join(f'host{rank}' for rank in range(nodes))}. Without this program: "
+            "dsv4-console export systemd|compose|kubernetes PROFILE. To see each one's command: "
             f"--dry-run --node-rank 0 to {nodes - 1}.",
         )
 

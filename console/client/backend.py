@@ -37,7 +37,7 @@ from console.core.cost import with_price
 from console.core.errors import ConsoleError, EngineError, HardwareError, NotRunningError, StateError, UsageError
 from console.core.fit import fit
 from console.core.ledger import LedgerEntry, expectation, gpu_name, ledger_key, measured_text, newest_match
-from console.core.models import GpuReading, ProfileChange, RunInfo
+from console.core.models import GpuReading, NodePlace, ProfileChange, RunInfo
 from console.core.nodes import Node
 from console.core.overrides import apply_changes, apply_overrides
 from console.core.profile import CostSection, Profile, with_metrics_port
@@ -99,9 +99,9 @@ class LocalBackend:
         stored = await asyncio.to_thread(profiles.load, name)
         return _entry(stored, profile, machine, await asyncio.to_thread(ledger.entries))
 
-    async def plan(self, name: str, overrides: Mapping[str, Any] | None = None, node: int = 0) -> LaunchPlan:
-        """What a launch would do, on machine `node` of several. Raises ProfileError, EngineError or StateError."""
-        return await asyncio.to_thread(self._plan, name, overrides or {}, node)
+    async def plan(self, name: str, overrides: Mapping[str, Any] | None = None, node: Node | None = None) -> LaunchPlan:
+        """What a launch would do, on one machine of several. Raises ProfileError, EngineError or StateError."""
+        return await asyncio.to_thread(self._plan, name, overrides or {}, node or Node())
 
     async def preflight(self, plan: LaunchPlan | None = None) -> Preflight:
         """Check a plan, or the machine; every probe has its limit (see `console.io.preflight`)."""
@@ -195,15 +195,17 @@ class LocalBackend:
         """What was measured."""
         return await asyncio.to_thread(bench_results, run_id)
 
-    async def launch(self, plan: LaunchPlan) -> SocketSession:
-        """Start a supervisor for this plan and attach to it."""
-        check_here(plan.profile)
+    async def launch(self, plan: LaunchPlan, place: NodePlace | None = None) -> SocketSession:
+        """Start a supervisor for this plan, or for this machine's part of a group, and attach to it."""
+        if place is None:
+            check_here(plan.profile)
         engine = await asyncio.to_thread(self._engine, plan.profile)
-        await asyncio.to_thread(check_port, plan.profile)
+        if place is None or place.rank == 0:
+            await asyncio.to_thread(check_port, plan.profile)
         gpus = (await self.machine()).gpus
         key = ledger_key(plan.profile, engine.version, gpu_name(plan.profile, gpus))
         expected = expectation(await asyncio.to_thread(ledger.read, key))
-        run = await asyncio.to_thread(prepare_run, plan.profile_name, plan.profile, engine, expected)
+        run = await asyncio.to_thread(prepare_run, plan.profile_name, plan.profile, engine, expected, place)
         return await start_supervisor(run)
 
     async def recover(self) -> tuple[str, ...]:
@@ -241,13 +243,13 @@ class LocalBackend:
             f"Its log: dsv4-console logs {info.id}",
         )
 
-    def _plan(self, name: str, overrides: Mapping[str, Any], node: int) -> LaunchPlan:
+    def _plan(self, name: str, overrides: Mapping[str, Any], node: Node) -> LaunchPlan:
         stored = profiles.load(name)
         profile = apply_overrides(stored.profile, overrides) if overrides else stored.profile
         configuration = read_configuration()
         profile = with_price(profile, configuration.price)
         profile = with_metrics_port(profile, configuration.metrics_port)
-        return self._with_engine(stored.name, profile, stored.warnings, Node(rank=node))
+        return self._with_engine(stored.name, profile, stored.warnings, node)
 
     def _attempt(self, name: str, profile: Profile, machine: MachineInfo) -> Attempt:
         stored = StoredProfile(name=name, path=Path(), origin=Origin.USER, profile=profile)
@@ -290,6 +292,7 @@ class LocalBackend:
             engine_name=engine.name if engine else None,
             engine_version=engine.version if engine else None,
             install_offer=offer,
+            node_rank=node.rank if node is not None else 0,
             warnings=tuple(dict.fromkeys((*warnings, *command.warnings))),
         )
 

@@ -18,8 +18,9 @@ from console.core.command import build_command, served_name
 from console.core.errors import HardwareError, NotRunningError, StateError
 from console.core.ledger import Expectation
 from console.core.lifecycle import Timing
-from console.core.models import RunInfo
-from console.core.profile import Profile
+from console.core.models import NodePlace, RunInfo
+from console.core.nodes import Node
+from console.core.profile import Profile, RestartPolicy
 from console.core.text import redact, redact_argv
 from console.io.config import read_configuration
 from console.io.engines import Engine
@@ -28,7 +29,7 @@ from console.io.pruning import prune_runs, pruned_event
 from console.io.runs import LaunchSpec, RunDir, create_run
 from console.io.tinymodel import resolve_model
 
-__all__ = ["base_url", "check_port", "prepare_run", "start_supervisor"]
+__all__ = ["base_url", "check_port", "node_of", "prepare_run", "start_supervisor"]
 
 SUPERVISOR_START_TIMEOUT_S = 60.0
 """It takes half a second; 20 s were seen on a machine with seven times more work than cores."""
@@ -84,11 +85,18 @@ def _next_free(host: str, port: int) -> int:
     return port + 1 if port < 65_535 else 8000
 
 
-def prepare_run(name: str, profile: Profile, engine: Engine, expected: Expectation | None = None) -> RunDir:
+def prepare_run(
+    name: str,
+    profile: Profile,
+    engine: Engine,
+    expected: Expectation | None = None,
+    place: NodePlace | None = None,
+) -> RunDir:
     """Write a run directory that a supervisor can start from.
 
     Args:
         expected: how long earlier starts like this one took.
+        place: of this machine, where it is one of a group. The group restarts as a whole, so it does not by itself.
 
     Raises:
         StateError: the state directory is not writable.
@@ -99,23 +107,28 @@ def prepare_run(name: str, profile: Profile, engine: Engine, expected: Expectati
         str(engine.executable),
         model_path if model_path != profile.model.id else None,
         engine.version,
+        node_of(place),
     )
+    behind = place is not None and place.rank > 0
+    url = "" if behind else base_url(profile)
     watch = profile.supervise
     spec = LaunchSpec(
         argv=command.argv,
         env=command.env,
         cwd=_working_directory(),
-        url=base_url(profile),
+        url=url,
         timing=Timing(
             ready_timeout_s=watch.ready_timeout_s,
             drain_timeout_s=watch.drain_timeout_s,
             stop_timeout_s=watch.stop_timeout_s,
-            restart=watch.restart,
+            restart=watch.restart if place is None else RestartPolicy.NEVER,
             hang_timeout_s=watch.hang_timeout_s,
-            canary_s=watch.canary_s,
+            canary_s=0.0 if behind else watch.canary_s,
+            told_ready=behind,
         ),
         profile=profile,
         model=served_name(profile),
+        place=place,
     )
     run = create_run(name)
     limit = profile.serve.max_model_len
@@ -137,6 +150,7 @@ def prepare_run(name: str, profile: Profile, engine: Engine, expected: Expectati
         tpot_target_s=profile.targets.tpot_s,
         expected=expected.phases if expected else (),
         expected_ready_s=expected.ready_s if expected else None,
+        place=place,
     )
     try:
         if (pruned := pruned_event(prune_runs(read_configuration()))) is not None:
@@ -151,6 +165,13 @@ def prepare_run(name: str, profile: Profile, engine: Engine, expected: Expectati
             "Free some disk space, or set XDG_STATE_HOME.",
         ) from error
     return run
+
+
+def node_of(place: NodePlace | None) -> Node | None:
+    """A machine of a group as its command names it."""
+    if place is None:
+        return None
+    return Node(rank=place.rank, address=place.addresses[0], own_address=place.addresses[place.rank])
 
 
 def _working_directory() -> str:

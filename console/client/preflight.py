@@ -40,7 +40,7 @@ def run(
         "shm": probes.read_shm,
         "limits": probes.read_limits,
         "weights": lambda: probes.read_weights(profile),
-        "port": lambda: _port(profile or ANY_PROFILE),
+        "port": lambda: _port(profile or ANY_PROFILE, plan.node_rank if plan else 0),
         "engine": lambda: _engine(plan),
     }
     if profile is None or profile.engine.kind is EngineKind.CUDA:
@@ -55,7 +55,9 @@ def run(
     return judge(facts, profile, plan.profile_name if plan else None, elapsed_s)
 
 
-def _port(profile: Profile) -> PortFacts:
+def _port(profile: Profile, rank: int) -> PortFacts:
+    if rank:
+        return PortFacts(free=True, text=f"machine {rank} has no HTTP server")
     address = f"{profile.serve.host}:{profile.serve.port}"
     try:
         check_port(profile)

@@ -24,6 +24,7 @@ from console.io.snoozes import read_snoozes, write_snoozes
 from console.protocol import (
     FULL,
     LINE_BYTES_MAX,
+    GroupNews,
     Happened,
     Hello,
     History,
@@ -122,6 +123,10 @@ class SocketSession:
         """Postpone the idle deadlines. Raises UsageError where there is none, NotRunningError if nobody answers."""
         await self._ask(Postpone(id=next(self._ids)))
 
+    async def group_news(self, *, ending: bool) -> None:
+        """Tell a machine of a group that its head is ready, or ends. Raises NotRunningError if nobody answers."""
+        await self._ask(GroupNews(id=next(self._ids), ending=ending))
+
     async def attempt(self, change: tuple[ProfileChange, ...], spec: LaunchSpec, lease_s: float) -> tuple[str, int]:
         """Ask for a restart with other settings, which go again where this line breaks (see `console.core.trial`).
 
@@ -183,7 +188,9 @@ class SocketSession:
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
 
-    async def _ask(self, message: Subscribe | Stop | Restart | Postpone | Try | Hold | Keep | Revert) -> Reply:
+    async def _ask(
+        self, message: Subscribe | Stop | Restart | Postpone | GroupNews | Try | Hold | Keep | Revert
+    ) -> Reply:
         if self._lost is not None:
             raise _gone(self._lost.reason)
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -245,6 +252,9 @@ async def chat_with(
         api_key: where the server wants one; by default `VLLM_API_KEY` of this environment.
         socket_path: a Unix socket that leads to the server.
     """
+    if run.place is not None and run.place.rank:
+        yield ChatDelta(error=f"This machine has no HTTP server: ask the head, {run.place.hosts[0]}")
+        return
     stream_chat = await asyncio.to_thread(_load_chat)
     key = api_key or os.environ.get("VLLM_API_KEY")
     answer = stream_chat(run.url, run.model, messages, options, api_key=key, socket_path=socket_path)

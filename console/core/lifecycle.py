@@ -26,6 +26,7 @@ from console.core.lifecycle_events import (
     Launch,
     Moving,
     Now,
+    PeerLost,
     PhaseSeen,
     Remains,
     RestartRequested,
@@ -45,7 +46,7 @@ from console.core.models import (
     ServerStatus,
 )
 from console.core.profile import RestartPolicy
-from console.core.retry import HANG, Attempts, classify, plan_restart
+from console.core.retry import HANG, NODE_LOST, Attempts, classify, plan_restart
 
 __all__ = [
     "HEALTH_GRACE_S",
@@ -61,6 +62,7 @@ __all__ = [
     "Machine",
     "Moving",
     "Now",
+    "PeerLost",
     "PhaseSeen",
     "Remains",
     "RestartRequested",
@@ -209,6 +211,8 @@ def step(machine: Machine, event: Event, now: Now) -> Step:
             return _stalled(machine, event, now), ()
         case Moving():
             return _moving(machine, now), ()
+        case PeerLost(reason=reason):
+            return _peer_lost(machine, reason, now)
         case Waiting(reason=reason):
             return _waiting(machine, reason), ()
         case InFlight(count=count):
@@ -238,7 +242,7 @@ def _spawn(machine: Machine, now: Now) -> Step:
         state=ServerState.STARTING,
         since_s=now.wall_s,
         started_s=now.wall_s,
-        deadline_s=now.wall_s + timeout,
+        deadline_s=None if machine.timing.told_ready else now.wall_s + timeout,
     )
     fresh = msgspec.structs.replace(
         machine,
@@ -339,6 +343,16 @@ def _moving(machine: Machine, now: Now) -> Machine:
     if machine.status.state is ServerState.UNHEALTHY:
         machine = _enter(machine, ServerState.READY, now)
     return machine
+
+
+def _peer_lost(machine: Machine, reason: str, now: Now) -> Step:
+    if not machine.alive or machine.stop is not None:
+        return machine, ()
+    outcome = ServerState.FAILED if machine.status.ready_s is None else ServerState.CRASHED
+    status = msgspec.structs.replace(machine.status, diagnosis=NODE_LOST)
+    alone = msgspec.structs.replace(machine, status=status)
+    kill_after_s = min(HANG_KILL_S, machine.timing.stop_timeout_s)
+    return _stop(alone, now, drain=0.0, outcome=outcome, reason=reason, kill_after_s=kill_after_s)
 
 
 def _waiting(machine: Machine, reason: str) -> Machine:
@@ -514,11 +528,12 @@ def _tick(machine: Machine, now: Now) -> Step:
         return _tick_stop(machine, machine.stop, now)
     if machine.retry_at_s is not None and machine.cleaned and now.mono_s >= machine.retry_at_s:
         return _spawn(machine, now)
-    if machine.status.state in _COMING_UP and now.mono_s >= machine.ready_deadline_s:
+    late = now.mono_s >= machine.ready_deadline_s and not machine.timing.told_ready
+    if machine.status.state in _COMING_UP and late:
         reason = f"not ready within {machine.timing.ready_timeout_s:.0f} s"
         status = msgspec.structs.replace(machine.status, diagnosis=READY_TIMEOUT)
-        late = msgspec.structs.replace(machine, status=status)
-        return _stop(late, now, drain=0.0, outcome=ServerState.FAILED, reason=reason)
+        failed = msgspec.structs.replace(machine, status=status)
+        return _stop(failed, now, drain=0.0, outcome=ServerState.FAILED, reason=reason)
     since = machine.unhealthy_since_s
     if (
         machine.status.state is ServerState.UNHEALTHY

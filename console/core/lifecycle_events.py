@@ -25,6 +25,7 @@ __all__ = [
     "Launch",
     "Moving",
     "Now",
+    "PeerLost",
     "PhaseSeen",
     "Remains",
     "RestartRequested",
@@ -47,6 +48,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     restart: RestartPolicy = RestartPolicy.NEVER
     hang_timeout_s: float = HANG_TIMEOUT_S
     canary_s: float = 0.0
+    told_ready: bool = False
+    """Whether it is ready shows elsewhere, and so does when it is late: it has no HTTP server."""
 
 
 class Now(msgspec.Struct, frozen=True):
@@ -100,6 +103,12 @@ class Stalled(msgspec.Struct, frozen=True):
 
 class Moving(msgspec.Struct, frozen=True):
     """There is no such evidence any more."""
+
+
+class PeerLost(msgspec.Struct, frozen=True):
+    """Another machine of its group has gone, so that it can serve nobody any more."""
+
+    reason: str
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -158,6 +167,7 @@ Event: TypeAlias = (
     | HealthBad
     | Stalled
     | Moving
+    | PeerLost
     | Waiting
     | InFlight
     | Exited

@@ -32,6 +32,7 @@ __all__ = [
     "Level",
     "LogPage",
     "Money",
+    "NodePlace",
     "Percentiles",
     "Phase",
     "PhaseTime",
@@ -578,6 +579,30 @@ class EventRecord(Data, frozen=True, kw_only=True):
     data: dict[str, Any] = {}
 
 
+class NodePlace(Data, frozen=True, kw_only=True):
+    """Which part of a group of machines a run is (see `console.core.group`)."""
+
+    group: str
+    """Id of the group, the same on all its machines."""
+    attempt: int
+    """Number of the group's start, from 1."""
+    rank: int
+    """0 is the head, which has the HTTP server."""
+    hosts: tuple[str, ...]
+    """Names of the machines, in the order of their ranks, as the operator gave them."""
+    addresses: tuple[str, ...]
+    """By which they reach each other, in the same order; empty where one is not known."""
+    port: int | None = None
+    """TCP port of the head that is open for as long as its server lives; `None` if others reach none."""
+    meets: bool = False
+    """All others hold connections to that port for as long as their servers live."""
+
+    @property
+    def text(self) -> str:
+        """This machine in words."""
+        return f"node {self.rank} ({self.hosts[self.rank]})"
+
+
 class RunInfo(Data, frozen=True, kw_only=True):
     """`run.json`: one launch. Environment values that look secret are written as `•••`."""
 
@@ -621,6 +646,8 @@ class RunInfo(Data, frozen=True, kw_only=True):
     """Seconds to ready in those."""
     trial: tuple[ProfileChange, ...] = ()
     """How the running server's settings differ from those of the launch while they are tried."""
+    place: NodePlace | None = None
+    """Of a machine of a group."""
 
 
 class ChatMessage(Data, frozen=True, kw_only=True):

@@ -30,12 +30,14 @@ __all__ = [
     "Node",
     "gpus_per_node",
     "gpus_used",
+    "is_loopback",
     "layout",
     "layout_flags",
     "node_arguments",
     "node_environment",
     "ports",
     "unplaced",
+    "watched_port",
 ]
 
 ADDRESS_UNKNOWN = "ADDRESS_OF_NODE_0"
@@ -157,7 +159,7 @@ def node_environment(profile: Profile, node: Node) -> dict[str, str]:
     if profile.network.interface:
         env |= dict.fromkeys(("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"), profile.network.interface)
     first = node.address or profile.network.address or ""
-    own = node.own_address or (first if node.rank == 0 or _is_loopback(first) else "")
+    own = node.own_address or (first if node.rank == 0 or is_loopback(first) else "")
     if own:
         env["VLLM_HOST_IP"] = own
     bound = profile.env.get(THREADS_BIND, "").split("|")
@@ -179,7 +181,19 @@ def ports(profile: Profile) -> tuple[int, ...]:
             return (profile.network.rpc_port,)
 
 
-def _is_loopback(address: str) -> bool:
+def watched_port(profile: Profile) -> int | None:
+    """A TCP port of the first machine that is open as long as its server lives; `None` if the others reach none.
+
+    One engine over all machines keeps its meeting point open (seen on vLLM 0.32). Data parallel engines close theirs,
+    so there it is the HTTP server's, where that listens on an address that others reach.
+    """
+    if layout(profile) is Layout.EXECUTOR:
+        return profile.network.master_port
+    return None if is_loopback(profile.serve.host) else profile.serve.port
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only the machine itself reaches this address."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:

@@ -18,6 +18,7 @@ from console.core.profile import RestartPolicy
 __all__ = [
     "BY_CAUSE",
     "HANG",
+    "NODE_LOST",
     "RESTARTS_MAX",
     "RESTART_WINDOW_S",
     "START_WINDOW_S",
@@ -58,10 +59,18 @@ HANG: Final = Diagnosis(
     "[env] the next one tells more.",
 )
 
+NODE_LOST: Final = Diagnosis(
+    title="Another machine of its group has gone",
+    cause="node-lost",
+    why="A server over several machines serves nobody without one of them.",
+    remedy="The machine that is named shows why: its own log, or the network to it.",
+)
+
 _CONFIGURATION, _TRANSIENT, _RUNTIME = FailureClass
 
 BY_CAUSE: Final[dict[str, FailureClass]] = {
     "hang": _RUNTIME,
+    "node-lost": _TRANSIENT,
     "ready-timeout": _CONFIGURATION,
     "port-in-use": _TRANSIENT,
     "memory-taken": _TRANSIENT,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import tempfile
@@ -23,7 +24,7 @@ import msgspec
 
 from console.core.errors import NotRunningError, StateError
 from console.core.lifecycle import Timing
-from console.core.models import LIVE_STATES, EventRecord, Level, RunInfo, Sample, ServerState
+from console.core.models import LIVE_STATES, EventRecord, Level, NodePlace, RunInfo, Sample, ServerState
 from console.core.money import Tally
 from console.core.profile import Profile
 from console.core.resume import Saved
@@ -46,6 +47,8 @@ __all__ = [
     "write_atomic",
 ]
 
+SOCKET_PATH_BYTES_MAX = 100
+"""A Unix address has 108 bytes."""
 EVENTS_BYTES_MAX = 16 * 1024 * 1024
 """At this size the file of events starts anew; the one before is kept beside it."""
 
@@ -64,6 +67,8 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     timing: Timing
     profile: Profile
     model: str
+    place: NodePlace | None = None
+    """Of a machine of a group; all but the head have no `url`."""
 
 
 def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
@@ -229,7 +234,7 @@ class RunDir:
         A deep state directory would not fit, so the directory is opened and the path goes through `/proc/self/fd`.
         """
         plain = str(self.socket_path)
-        if len(os.fsencode(plain)) < 100 or not Path("/proc/self/fd").exists():
+        if len(os.fsencode(plain)) < SOCKET_PATH_BYTES_MAX or not Path("/proc/self/fd").exists():
             yield plain
             return
         handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -237,6 +242,21 @@ class RunDir:
             yield f"/proc/self/fd/{handle}/{self.socket_path.name}"
         finally:
             os.close(handle)
+
+    def socket_alias(self) -> str:
+        """A path to the socket that another program can open: itself, or where it is too long a link that stays."""
+        if len(os.fsencode(self.socket_path)) < SOCKET_PATH_BYTES_MAX:
+            return str(self.socket_path)
+        folder = paths.make_private_dir(Path(tempfile.gettempdir()) / f"dsv4-console-{os.getuid()}")
+        if folder.stat().st_uid != os.getuid():
+            raise StateError("Cannot make a link to the socket", f"{folder} belongs to somebody else", "Set TMPDIR.")
+        for old in folder.iterdir():
+            if old.is_symlink() and not old.exists():
+                old.unlink(missing_ok=True)
+        link = folder / hashlib.sha256(os.fsencode(self.socket_path)).hexdigest()[:16]
+        with contextlib.suppress(FileExistsError):
+            link.symlink_to(self.socket_path)
+        return str(link)
 
     @staticmethod
     def _append(path: Path, data: bytes, bytes_max: int) -> None:

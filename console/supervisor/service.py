@@ -38,7 +38,7 @@ from console.io.exposition import exposition
 from console.io.gpu.base import GpuBackend
 from console.io.http import HttpClient
 from console.io.runs import LaunchSpec, RunDir
-from console.protocol import ClientMessage, Hold, Keep, Postpone, Reply, Restart, Revert, Stop, Try
+from console.protocol import ClientMessage, GroupNews, Hold, Keep, Postpone, Reply, Restart, Revert, Stop, Try
 from console.supervisor.care import Care
 from console.supervisor.door import Door
 from console.supervisor.engine import EngineProcess
@@ -47,6 +47,7 @@ from console.supervisor.hangwatch import HangWatch
 from console.supervisor.logwatch import LogWatch
 from console.supervisor.memorywait import FREE_TIMEOUT_S, held_memory, memory_before
 from console.supervisor.metricsdoor import MetricsDoor
+from console.supervisor.peerwatch import PeersWatch
 from console.supervisor.purse import Purse
 from console.supervisor.records import Records
 from console.supervisor.remember import remember
@@ -111,6 +112,8 @@ class Supervisor:
             printed_kv_tokens=lambda: self._log.facts.kv_cache_tokens,
         )
         self._hang_watch = HangWatch(spec, http, self._sampler, lambda text: self._note(text, Level.INFO))
+        self._group_ends = False
+        self._peers = PeersWatch(spec.place, spec.timing.ready_timeout_s)
         self._memory_before: tuple[int | None, ...] = ()
         self._trials = Trials(run, spec, lambda text, level: self._event("trial", text, level))
         self._hints = self._rules()
@@ -152,6 +155,7 @@ class Supervisor:
             self._purse.save()
             await self._care.close()
             await self._hang_watch.close()
+            await self._peers.close()
             await self._sampler.stop()
             await self._http.close()
             if self._engine is not None:
@@ -253,8 +257,7 @@ class Supervisor:
             self._engine = EngineProcess.adopt(pid, start_s, self._run.log_path, self._run.exit_code)
             self._records.write_info(msgspec.structs.replace(info, server_pid=pid, server_start_s=start_s))
             if self._machine.alive:
-                self._sampler.set_target(self._spec.url, pid)
-                self._engine.watch(self._on_exit)
+                self._watch_server(self._engine)
         self._note(f"took over a server whose supervisor was lost ({self._machine.status.state})", Level.WARN)
         self._perform(effects)
         if pid is None and self._machine.alive:
@@ -267,6 +270,11 @@ class Supervisor:
             self._on_health(*self._sampler.health)
         if self._machine.alive and self._engine is not None and self._machine.status.state in SERVING_STATES:
             self._feed(self._hang_watch.look(self._engine.pid))
+        if self._peers.lost and self._group_ends:
+            self._stop_asked = True
+            self._feed(lifecycle.StopRequested(0.0, self._peers.lost))
+        elif self._peers.lost:
+            self._feed(lifecycle.PeerLost(self._peers.lost))
         if self._trials.trial is None and (why := self._purse.stop_due()):
             self._feed(lifecycle.StopRequested(reason=why))
         self._feed(lifecycle.Tick())
@@ -428,13 +436,18 @@ class Supervisor:
                 server_started_s=self._wall(),
             )
         )
-        self._sampler.set_target(self._spec.url, engine.pid)
-        engine.watch(self._on_exit)
+        self._watch_server(engine)
         self._feed(lifecycle.Spawned(engine.pid))
+
+    def _watch_server(self, engine: EngineProcess) -> None:
+        self._sampler.set_target(self._spec.url or None, engine.pid)
+        self._peers.begin()
+        engine.watch(self._on_exit)
 
     def _on_exit(self, code: int | None) -> None:
         self._read_log(last=True)
         self._sampler.set_target(None, None)
+        self._peers.end()
         self._feed(lifecycle.Exited(code, self._log.diagnosis(code)))
         self._wake.set()
 
@@ -489,6 +502,14 @@ class Supervisor:
                 self._trials.interrupt("the server was stopped", stop=True)
                 self._feed(lifecycle.StopRequested(drain))
                 self._wake.set()
+                return Reply(id=number)
+            case Restart(id=number) | Try(id=number) if self._spec.place is not None:
+                return Reply(id=number, error=f"it is one machine of {self._spec.place.group}, which starts as a whole")
+            case GroupNews(id=number, ending=ending):
+                self._group_ends |= ending
+                if self._spec.timing.told_ready and not ending:
+                    self._feed(lifecycle.HealthOk())
+                    self._wake.set()
                 return Reply(id=number)
             case Restart(id=number, drain_timeout_s=drain):
                 self._stop_asked = False

@@ -99,6 +99,24 @@ def test_not_ready_in_time_is_a_failure_and_is_cleaned_up() -> None:
     assert d.machine.status.diagnosis == lifecycle.READY_TIMEOUT
 
 
+def test_without_another_machine_it_ends_at_once_and_says_so() -> None:
+    d = Driver().serve()
+    assert d.feed(lifecycle.PeerLost("node 1 (b) has gone")) == (Effect.TERMINATE,)
+    assert d.feed(lifecycle.PeerLost("node 1 (b) has gone")) == (), "once"
+    d.feed(lifecycle.Exited(0))
+    d.feed(lifecycle.Gone())
+    assert (d.state, d.machine.over) == (ServerState.CRASHED, True)
+    assert d.machine.status.reason == "node 1 (b) has gone"
+    assert d.machine.status.diagnosis is not None
+
+
+def test_a_machine_that_is_told_of_its_readiness_is_never_late() -> None:
+    d = Driver(Timing(ready_timeout_s=10.0, told_ready=True)).start()
+    assert d.later(1_000.0) == ()
+    d.feed(lifecycle.HealthOk())
+    assert d.state is ServerState.READY
+
+
 @pytest.mark.parametrize("code", [0, 1, 2, -9])
 def test_an_exit_nobody_asked_for_is_a_failure_whatever_its_code(code: int) -> None:
     starting, serving = Driver().start(), Driver().serve()
@@ -442,6 +460,10 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def moving(self) -> None:
         self.feed(lifecycle.Moving())
+
+    @rule()
+    def peer_lost(self) -> None:
+        self.feed(lifecycle.PeerLost("node 1 has gone"))
 
     @rule()
     def waiting(self) -> None:

@@ -23,7 +23,7 @@ from console.core.retry import (
     plan_restart,
 )
 
-OWN = {"hang", "ready-timeout"}
+OWN = {"hang", "node-lost", "ready-timeout"}
 
 
 def of(cause: str | None) -> Diagnosis:

@@ -2,9 +2,11 @@
 """Behaves like `vllm serve` for the faults that a real one cannot be made to show. Standard library alone.
 
 `fake_vllm.py --version` and `fake_vllm.py serve MODEL [any vllm flags]`; `--host`, `--port`, `--served-model-name`,
-`--max-model-len`, `--max-num-seqs` and `--shutdown-timeout` have their effect, all others are accepted. Log lines,
-process titles, exit codes and the order of events follow vLLM 0.26 to 0.33. It forks `VLLM::EngineCore`, which forks
-`VLLM::Worker_TP0…`, all in the caller's session; like the real ones, EngineCore outlives a parent that is killed.
+`--max-model-len`, `--max-num-seqs`, `--shutdown-timeout`, `--nnodes`, `--node-rank`, `--master-addr`, `--master-port`
+and `--headless` have their effect, all others are accepted. Of several nodes, rank 0 waits at its master port for the
+others, which hold a connection to it; they live on when it ends, and it fails at the first request without them. Log
+lines, process titles, exit codes and the order of events follow vLLM 0.26 to 0.33. It forks `VLLM::EngineCore`, which
+forks `VLLM::Worker_TP0…`, all in the caller's session; like the real ones, EngineCore outlives a parent that is killed.
 
 Steered by environment variables, all optional; an unknown `FAKE_VLLM_` variable is an error:
 
@@ -40,6 +42,7 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -304,6 +307,7 @@ class Engine:
     hang: bool = False
     dead: bool = False
     crash: str = ""
+    nodes: Nodes | None = None
 
     def exposition(self) -> str:
         """`/metrics`, the families that matter, in vLLM's own names."""
@@ -430,6 +434,9 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, "{}")
         elif self.path != "/v1/chat/completions":
             self.reply(404, '{"detail":"Not Found"}')
+        elif engine.nodes is not None and not engine.nodes.complete():
+            engine.crash = "nccl"
+            self.reply(500, '{"error":{"message":"EngineCore encountered an issue."}}')
         elif engine.settings.crash_at == "request" or engine.dead:
             engine.crash = engine.crash or engine.settings.error
             message = "EngineCore encountered an issue. See stack trace (above) for the root cause."
@@ -512,6 +519,62 @@ class Server(ThreadingHTTPServer):
         """A client that went away is no error."""
 
 
+class Nodes:
+    """The other nodes, as TCP connections to the head's master port."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self.count = int(flag(argv, "nnodes", "1"))
+        self.rank = int(flag(argv, "node-rank", "0"))
+        self.where = (flag(argv, "master-addr", "127.0.0.1"), int(flag(argv, "master-port", "29501")))
+        self.door: socket.socket | None = None
+        self.lines: list[socket.socket] = []
+
+    def listen(self) -> None:
+        if self.count > 1:
+            self.door = socket.create_server(self.where)
+            self.door.settimeout(TICK_S)
+
+    def meet(self) -> None:
+        """Wait until all others have said that they are nodes: a look at the port is none."""
+        while len(self.lines) < self.count - 1 and self.door is not None:
+            with contextlib.suppress(OSError):
+                line, _ = self.door.accept()
+                line.settimeout(1.0)
+                if line.recv(4) == b"node":
+                    self.lines.append(line)
+                else:
+                    line.close()
+        threading.Thread(target=self.turn_away, daemon=True).start()
+
+    def turn_away(self) -> None:
+        """Whoever only looks whether the port is open."""
+        while self.door is not None:
+            with contextlib.suppress(OSError):
+                self.door.accept()[0].close()
+
+    def join(self) -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                line = socket.create_connection(self.where, 1.0)
+                line.sendall(b"node")
+                self.lines.append(line)
+                return
+            time.sleep(TICK_S)
+
+    def complete(self) -> bool:
+        """Whether all hold on. Nothing else looks at it, as between two requests nothing goes over these lines."""
+        for line in self.lines:
+            line.setblocking(False)
+            try:
+                if line.recv(1) == b"":
+                    return False
+            except BlockingIOError:
+                pass
+            except OSError:
+                return False
+        return True
+
+
 class Terminated(Exception):
     """SIGTERM or SIGINT was heard."""
 
@@ -538,6 +601,7 @@ class FakeVllm:
         self.terms = 0
         self.stopping = False
         self.port_fd = -1
+        self.nodes = Nodes(argv)
         self.pids = {"APIServer": os.getpid(), "EngineCore": os.getpid(), "Worker_TP0": os.getpid()}
         self.core_pid: int | None = None
 
@@ -545,6 +609,8 @@ class FakeVllm:
         """Start, serve, stop; the exit code."""
         signal.signal(signal.SIGTERM, self.heard)
         signal.signal(signal.SIGINT, self.heard)
+        if self.nodes.rank:
+            return self.run_headless()
         try:
             server = Server((self.host, self.port), Handler, bind_and_activate=False)
             try:
@@ -553,8 +619,12 @@ class FakeVllm:
             except OSError as error:
                 say(f"Traceback (most recent call last):\nOSError: {error}\n", 2)
                 return 1
+            self.nodes.listen()
             for phase in PHASES:
                 self.pass_through(phase)
+                if phase == "config":
+                    self.nodes.meet()
+            self.engine.nodes = self.nodes
             server.RequestHandlerClass = type("Bound", (Handler,), {"engine": self.engine})
             server.server_activate()
             threading.Thread(target=server.serve_forever, args=(TICK_S,), daemon=True).start()
@@ -563,6 +633,23 @@ class FakeVllm:
             return self.serve()
         except Terminated:
             return self.stop()
+
+    def run_headless(self) -> int:
+        """A node without HTTP server: joins the head, works, and lives on without it."""
+        try:
+            self.nodes.join()
+            for phase in PHASES:
+                if phase != "server":
+                    self.pass_through(phase)
+            while not self.core_gone():
+                time.sleep(TICK_S)
+            self.log(
+                "Worker_TP0", "multiproc_executor.py:101", "Worker proc died unexpectedly, shutting down.", "ERROR"
+            )
+            return 1
+        except Terminated:
+            self.end_children()
+            return 0
 
     def heard(self, number: int, frame: Any) -> None:
         """A signal that asks to stop."""
@@ -617,7 +704,8 @@ class FakeVllm:
         self.core_pid = os.fork()
         if self.core_pid == 0:
             os.close(ours)
-            os.close(self.port_fd)
+            if self.port_fd >= 0:
+                os.close(self.port_fd)
             engine_core(theirs, self.settings)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         os.close(theirs)

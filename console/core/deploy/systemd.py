@@ -7,13 +7,12 @@ processes of a machine live on when the first machine's have ended, and never jo
 
 from __future__ import annotations
 
-import ipaddress
 import math
 
 import msgspec
 
 from console.core.deploy.spec import DeploySpec, command_of, start_budget, stop_s
-from console.core.nodes import ADDRESS_UNKNOWN, Layout, layout, ports
+from console.core.nodes import ADDRESS_UNKNOWN, ports, watched_port
 from console.core.profile import RestartPolicy
 from console.core.unit import quoted
 
@@ -50,7 +49,7 @@ def group_units(spec: DeploySpec, executable: str, user: str, directory: str) ->
     for rank in range(spec.nodes):
         name = f"{spec.name}-node{rank}.service"
         units.append(GroupUnit(name=name, rank=rank, text=_server(spec, rank, executable, user, directory)))
-        watched = _watched_port(spec) if rank else None
+        watched = watched_port(spec.profile) if rank else None
         if watched is not None:
             watch = f"{spec.name}-node{rank}-watch.service"
             units.append(GroupUnit(name=watch, rank=rank, text=_watch(spec, rank, name, watched)))
@@ -111,7 +110,7 @@ def _notes(spec: DeploySpec, rank: int) -> list[str]:
     ]
     if rank == 0 and not spec.hosts and spec.profile.network.address is None:
         lines.append(f"# Replace {ADDRESS_UNKNOWN} by machine 0's address, or export with --hosts.")
-    if rank and _watched_port(spec) is None:
+    if rank and watched_port(spec.profile) is None:
         lines += [
             "# serve.host is machine 0's alone, so that nothing here can see whether its server lives:",
             "# restart this unit whenever that one was restarted.",
@@ -139,18 +138,6 @@ def _until_healthy(spec: DeploySpec) -> str:
 def _shell(script: str) -> str:
     """A script for `sh -c`: its dollars are the shell's, so systemd is told to leave them."""
     return '"' + script.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$") + '"'
-
-
-def _watched_port(spec: DeploySpec) -> int | None:
-    """A port of machine 0 that is open as long as its server lives, and that the others reach."""
-    if layout(spec.profile) is Layout.EXECUTOR:
-        return spec.profile.network.master_port
-    host = spec.profile.serve.host
-    try:
-        inside = host not in ANY_HOST and ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        inside = host == "localhost"
-    return None if inside else spec.profile.serve.port
 
 
 def _watch(spec: DeploySpec, rank: int, server: str, port: int) -> str:
