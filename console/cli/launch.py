@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["check_views", "install_missing", "overrides_from", "run"]
 
 NEED_A_PROFILE = ("dry_run", "node_rank", "detach", "set", "force", "yes", "drain_timeout", "ready_timeout", "json")
-ONLY_FOR_THE_UI = ("attach", "ascii", "no_mouse", "theme", "readonly", "replay", "demo")
+ONLY_FOR_THE_UI = ("attach", "watch", "api_key_env", "ascii", "no_mouse", "theme", "readonly", "replay", "demo")
 ONE_VIEW = ("attach", "replay", "demo")
 """What the UI opens on: one of them at most."""
 

@@ -76,5 +76,6 @@ def ui_command(arguments: argparse.Namespace) -> list[str]:
     for name, value in vars(arguments).items():
         if name.startswith(PREFIX) and value not in (None, False):
             option = f"--{name.removeprefix(PREFIX).replace('_', '-')}"
-            words.append(option if value is True else f"{option}={value}")
+            values = value if isinstance(value, list) else [value]
+            words += [option if each is True else f"{option}={each}" for each in values]
     return words
