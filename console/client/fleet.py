@@ -49,12 +49,13 @@ class _Fleet:
         return self._about_one(name) if name in ABOUT_ONE else getattr(self._inner, name)
 
     async def runs(self) -> tuple[RunInfo, ...]:
-        """Those of this machine, then those of each member."""
+        """Those of this machine, then those of each member; a server that several have counts once, for the first."""
         found = list(await self._inner.runs())
         for member in self._members:
             theirs = await member.runs()
             self._homes |= {run.id: member for run in theirs}
-            found += theirs
+            known = {place_of(run) for run in found}
+            found += [run for run in theirs if place_of(run) not in known]
         return tuple(found)
 
     async def attach(self, run_id: str) -> Session:
@@ -88,6 +89,11 @@ class _Fleet:
 def with_members(inner: Backend, members: Sequence[Member]) -> Backend:
     """This backend, with the servers of other sources in its list."""
     return cast("Backend", _Fleet(inner, members)) if members else inner
+
+
+def place_of(run: RunInfo) -> str:
+    """Where a server is reached, as one that several sources have is recognized."""
+    return run.url.replace("//localhost:", "//127.0.0.1:").rstrip("/")
 
 
 class _Seat:

@@ -59,8 +59,8 @@ def router_file(spec: ProxySpec) -> str:
         "#!/bin/sh",
         "# Written by dsv4-console export proxy vllm-router.",
         f"# Servers: {names}",
-        "# The router of https://github.com/vllm-project/production-stack, which is installed from there or run from its",
-        "# image. The package vllm-router on PyPI is another program (vllm-project/router), with other options.",
+        "# The router of https://github.com/vllm-project/production-stack, installed from there or run from its image.",
+        "# The package vllm-router on PyPI is another program (vllm-project/router), with other options.",
         " \\\n    ".join([f"exec {command}", *pairs]),
         "",
     ]
