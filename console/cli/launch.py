@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from console.core.preferences import Preferences
     from console.core.preflight import Check
     from console.core.profile import Profile
+    from console.core.watching import WatchTarget
     from console.io.notify import Notifier
 
 __all__ = ["check_views", "install_missing", "overrides_from", "run"]
@@ -127,13 +128,37 @@ def _open_ui(arguments: argparse.Namespace) -> int:
     from console.client.deferred import DeferredBackend
     from console.tui.run import run_tui
 
+    preferences = _preferences(arguments)
+    targets, preferences = _watched(arguments, preferences)
+    backend: Backend = DeferredBackend(arguments.engine, allow_public=arguments.allow_public_without_key)
+    if targets:
+        from console.client.fleet import with_members
+        from console.client.watch_session import Watcher
+
+        backend = with_members(backend, (Watcher(targets),))
     return run_tui(
-        DeferredBackend(arguments.engine, allow_public=arguments.allow_public_without_key),
+        backend,
         attach_run=attach,
         ascii_glyphs=arguments.ascii,
         mouse=not arguments.no_mouse,
-        preferences=_preferences(arguments),
+        preferences=preferences,
     )
+
+
+def _watched(arguments: argparse.Namespace, preferences: Preferences) -> tuple[tuple[WatchTarget, ...], Preferences]:
+    """What is to be watched; a mistake in `config.toml` costs those that it names, and is told."""
+    from dataclasses import replace
+
+    from console.cli.watched import targets_from
+    from console.io.config import read_watched
+
+    configured: tuple[WatchTarget, ...] = ()
+    try:
+        configured = read_watched()
+    except UsageError as error:
+        if error.message not in preferences.mistakes:
+            preferences = replace(preferences, mistakes=(*preferences.mistakes, error.message))
+    return targets_from(arguments.watch, arguments.api_key_env, configured), preferences
 
 
 def _preferences(arguments: argparse.Namespace) -> Preferences:

@@ -27,12 +27,20 @@ def refused(what: str = "") -> UsageError:
     return UsageError("Not on a watched endpoint", what or REFUSAL, "Do it on its own machine, with what started it.")
 
 
+NO_LOG: Final = "The log of this server is on its own machine; it is watched over HTTP here."
+
+
 class NoLog:
     """An endpoint's log stays on its machine (see `console.client.api.LogReader`)."""
 
+    def __init__(self) -> None:
+        self._said = False
+
     def read(self, bytes_max: int = 262_144) -> LogPage:
-        """Never a line."""
-        return LogPage(lines=(), offset=0, first_line=1)
+        """One line that says so, in the place where somebody looks for it."""
+        lines = () if self._said else (NO_LOG,)
+        self._said = True
+        return LogPage(lines=lines, offset=len(NO_LOG), first_line=1 if lines else 2)
 
     def skip_to_last(self, bytes_max: int) -> int:
         """There is nothing to pass over."""

@@ -42,6 +42,8 @@ __all__ = ["Endpoint", "Pace", "WatchHttp"]
 
 REFUSED: Final = (401, 403)
 NOT_FOUND: Final = 404
+NOT_SEEN: Final = "not seen over HTTP"
+"""Of GPUs and machine: both are read where they are."""
 ENGINE_DEAD: Final = 503
 EVENTS_KEPT: Final = 1_000
 SAMPLES_KEPT: Final = 3_700
@@ -285,6 +287,7 @@ class Endpoint:
             good = self._good_s.get(name)
             age_s = None if good is None else now - good
             found.append(SourceStatus(name=name, ok=error is None, age_s=age_s, error=error))
+        found += [SourceStatus(name=name, ok=False, error=NOT_SEEN) for name in ("gpu", "host")]
         if self._trouble is not None:
             found.append(SourceStatus(name=WATCH, ok=False, error=str(self._trouble)))
         return tuple(found)

@@ -80,6 +80,7 @@ class ConsoleApp(TerminalApp):
     CSS_PATH: ClassVar = [
         "styles/base.tcss",
         "styles/picker.tcss",
+        "styles/fleet.tcss",
         "styles/editor.tcss",
         "styles/dashboard.tcss",
         "styles/dialogs.tcss",
@@ -225,6 +226,10 @@ class ConsoleApp(TerminalApp):
         """Attach to what runs."""
         self._flow(_flows().attach(self, None))
 
+    def start_attach_to(self, run_id: str) -> None:
+        """Attach to this run or watched endpoint."""
+        self._flow(_flows().attach(self, run_id))
+
     def start_reattach(self) -> None:
         """Attach to the same run again."""
         if self.model is not None:
@@ -262,6 +267,13 @@ class ConsoleApp(TerminalApp):
     def go_home(self) -> None:
         """Back to the profiles."""
         self._flow(self.close_session())
+
+    def action_fleet(self) -> None:
+        """All servers."""
+        if self._replay:
+            self.notify("A recording is played: there is no server here.", title="Not in a recording", markup=False)
+        else:
+            self._flow(_flows().fleet(self))
 
     async def action_quit(self) -> None:
         """Leave; asks what becomes of a live server."""

@@ -75,7 +75,7 @@ def nginx_file(spec: ProxySpec) -> str:
             f"        proxy_connect_timeout {CONNECT_TIMEOUT_S}s;",
             f"        proxy_read_timeout {READ_TIMEOUT_S}s;",
             f"        proxy_send_timeout {READ_TIMEOUT_S}s;",
-            "        # Without non_idempotent a request that a server has taken is never sent to another one, so nobody",
+            "        # Without non_idempotent a request that a server has taken is never sent to another, so nobody",
             "        # pays for an answer twice. One that found no server goes on to the next.",
             "        proxy_next_upstream error timeout;",
             "        proxy_next_upstream_tries 2;",
