@@ -265,7 +265,11 @@ class ConsoleApp(TerminalApp):
             self._flow(_flows().apply(self, self.model, hint))
 
     def go_home(self) -> None:
-        """Back to the profiles."""
+        """Back to the profiles, past the fleet."""
+        self._flow(_flows().profiles(self))
+
+    def go_back(self) -> None:
+        """Back to what is below the run: the fleet, where it was opened from there."""
         self._flow(self.close_session())
 
     def action_fleet(self) -> None:

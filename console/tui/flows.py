@@ -25,7 +25,20 @@ if TYPE_CHECKING:
     from console.tui.app import ConsoleApp
     from console.tui.widgets.bench_pane import BenchPane
 
-__all__ = ["apply", "attach", "bench", "download", "fix", "fleet", "keep", "launch", "quit_app", "restart", "stop"]
+__all__ = [
+    "apply",
+    "attach",
+    "bench",
+    "download",
+    "fix",
+    "fleet",
+    "keep",
+    "launch",
+    "profiles",
+    "quit_app",
+    "restart",
+    "stop",
+]
 
 CANCEL = Option("cancel", "c", "cancel")
 LATER = "; vLLM downloads the weights at its start"
@@ -189,6 +202,13 @@ async def fleet(app: ConsoleApp) -> None:
     if not any(isinstance(screen, FleetScreen) for screen in app.screen_stack):
         await app.push_screen(FleetScreen())
         app.mind_size()
+
+
+async def profiles(app: ConsoleApp) -> None:
+    """Leave the run on the screen, whose server goes on, and the fleet."""
+    await app.close_session()
+    if isinstance(app.screen, FleetScreen):
+        await app.pop_screen()
 
 
 async def stop(app: ConsoleApp, model: RunModel) -> None:

@@ -343,7 +343,7 @@ class DashboardScreen(Screen[None]):
 
     def action_back(self) -> None:
         """Detach and go back to the fleet; the server goes on."""
-        self.console.go_home()
+        self.console.go_back()
 
     def action_stop(self) -> None:
         """Ask, then stop."""
