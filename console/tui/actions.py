@@ -133,7 +133,7 @@ ACTIONS: tuple[Action, ...] = (
     _row("dashboard", "stop", "s", "s", "stop", "stop the server; give up a planned restart", "stop"),
     _row("dashboard", "reattach", "a", "a", "attach", "attach again after the line was lost", "reattach"),
     _row("dashboard", "profiles", "p", "p", "profiles", "back to the profiles; the server goes on", "profiles"),
-    _row("dashboard", "back", "escape,backspace", "esc", "fleet", "back to the fleet, where it was opened from there", "back"),
+    _row("dashboard", "back", "escape,backspace", "esc", "fleet", "back to the fleet, if it was opened there", "back"),
     _row("dashboard", "range", "t", "t", "range", "charts of 5 minutes, 1 hour, 24 hours", "range"),
     _row("dashboard", "charts", "m", "m", "charts", "charts of GPU and KV cache, of latencies, of load", "charts"),
     _row("replay", "pause", "space,z", "spc", "pause", "hold the recording, or go on", "pause"),
