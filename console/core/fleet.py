@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import msgspec
 
+from console.core.gpuchoice import VISIBLE
 from console.core.models import HintState, Level, RunInfo, ServerState, Snapshot
 from console.core.watching import Trouble, is_watched, trouble_of
 
@@ -25,7 +26,6 @@ __all__ = [
 
 STALE_S = 5.0
 """Figures that are older, in seconds, are not shown as if they were of now."""
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class FleetState(StrEnum):
