@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from console.client.api import ChatDelta, ChatMessage, ChatOptions, LogPage, Update
 from console.client.session import Inbox, load_chat
-from console.client.watched import Endpoint, WatchHttp
 from console.core.errors import UsageError
 from console.core.models import RunInfo
 from console.core.snooze import Snooze, with_it, without
 from console.core.watching import WatchTarget
 from console.protocol import Pushed
+
+if TYPE_CHECKING:
+    from console.client.watched import Endpoint, WatchHttp
 
 __all__ = ["REFUSAL", "WatchSession", "Watcher", "refused"]
 
@@ -151,11 +153,11 @@ class Watcher:
         self,
         targets: Sequence[WatchTarget],
         make_http: Callable[[], WatchHttp] | None = None,
-        make_endpoint: Callable[[WatchTarget, WatchHttp], Endpoint] = Endpoint,
+        make_endpoint: Callable[[WatchTarget, WatchHttp], Endpoint] | None = None,
     ) -> None:
         self.targets = {target.id: target for target in targets}
         self._make_http = make_http or load_http
-        self._make_endpoint = make_endpoint
+        self._make_endpoint = make_endpoint or load_endpoint
         self._http: WatchHttp | None = None
         self._watches: dict[str, _Watch] = {}
         self._loading = asyncio.Lock()
@@ -210,8 +212,16 @@ class Watcher:
         self._http = None
 
 
+def load_endpoint(target: WatchTarget, http: WatchHttp) -> Endpoint:
+    """What asks an endpoint; it is loaded with the client, see `load_http`."""
+    from console.client.watched import Endpoint
+
+    return Endpoint(target, http)
+
+
 def load_http() -> WatchHttp:
     """httpx takes a third of a second to import: only those who watch pay for it."""
+    from console.client import watched  # noqa: F401 - so that it is not loaded on the event loop
     from console.io.http import HttpClient
 
     return HttpClient()
