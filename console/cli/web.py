@@ -60,6 +60,10 @@ def _check(arguments: argparse.Namespace) -> None:
     """What the UI would refuse is refused here, where it is read, and not in a tab that closes at once."""
     given = {name.removeprefix(PREFIX): value for name, value in vars(arguments).items() if name.startswith(PREFIX)}
     check_views(given)
+    if given["watch"] or given["api_key_env"]:
+        from console.cli.watched import targets_from
+
+        targets_from(given["watch"], given["api_key_env"], configured=())
     if given["replay"]:
         from console.client import recordings
 
