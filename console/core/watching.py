@@ -91,7 +91,7 @@ def trouble_words(trouble: Trouble, target: WatchTarget, said: str) -> str:
         case Trouble.UNREACHABLE:
             return f"{target.url}: {said}"
         case Trouble.KEY if target.key_env is None:
-            return f"{said}; name the variable that has it: --api-key-env NAME, or key_env in [watch.{target.name}]"
+            return f"{said}; name the variable that has it: --api-key-env NAME, or key_env in its [watch.NAME]"
         case Trouble.KEY:
             return f"{said}; the one in {target.key_env} is not taken"
         case Trouble.FOREIGN:

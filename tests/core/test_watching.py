@@ -68,7 +68,7 @@ def test_trouble_is_read_from_the_sources_and_says_what_to_do() -> None:
     for trouble in Trouble:
         assert trouble_of((SourceStatus(name=WATCH, ok=False, error=str(trouble)),)) is trouble
     plain, keyed = target_of("http://a", name="a"), target_of("http://a", name="a", key_env="A_KEY")
-    assert "--api-key-env NAME, or key_env in [watch.a]" in trouble_words(Trouble.KEY, plain, "HTTP 401")
+    assert "--api-key-env NAME, or key_env in its [watch.NAME]" in trouble_words(Trouble.KEY, plain, "HTTP 401")
     assert "the one in A_KEY is not taken" in trouble_words(Trouble.KEY, keyed, "HTTP 401")
 
 
@@ -98,6 +98,9 @@ def test_a_full_cache_is_told_without_a_proposal() -> None:
     assert "no profile" in missing["raise-max-num-seqs"] or "NVML" in missing["raise-max-num-seqs"]
     assert "NVML" in missing["gpu-fault"]
     assert len(said) >= len(RULES) - len(JUDGED)
+    assert "[watch.NAME]" in missing["idle-spend"]
+    priced = WatchedHints("tiny", usd_per_hour=14.76).update(full(1))
+    assert "idle-spend" not in {hint.id for hint in priced}
 
 
 def test_a_server_without_figures_has_no_list_of_what_is_missing() -> None:

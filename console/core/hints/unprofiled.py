@@ -52,6 +52,7 @@ GPU_NEEDS = frozenset(
 HOST_NEEDS = frozenset({"host-cpu", "host-memory", "open-files"})
 NO_GPU = "its GPUs: NVML is asked on the machine itself, and this server is watched over HTTP"
 NO_HOST = "its machine: CPU, memory and files are read there, and this server is watched over HTTP"
+NO_PRICE = "its price: usd_per_hour is not set in its [watch.NAME] of config.toml"
 NO_PROFILE = "its settings: this console did not start it, so no profile is known"
 
 
@@ -92,12 +93,13 @@ class WatchedHints:
         engine_version: str | None = None,
     ) -> None:
         blank = Profile(profile=ProfileSection(title=model), model=ModelSection(id=model or "unknown"))
+        priced = tuple(rule for rule in JUDGED if usd_per_hour or rule is not IDLE_SPEND)
         self._engine = HintEngine(
             blank,
             max_model_len=max_model_len,
             usd_per_hour=usd_per_hour,
             engine_version=engine_version,
-            rules=tuple(map(_without_change, JUDGED)),
+            rules=tuple(map(_without_change, priced)),
         )
         self._open = tuple(
             Hint(
@@ -109,7 +111,7 @@ class WatchedHints:
                 doc=rule.doc,
             )
             for rule in RULES
-            if (reason := open_reason(rule))
+            if (reason := open_reason(rule) or ("" if rule in priced else NO_PRICE))
         )
 
     def update(self, sample: Sample) -> tuple[Hint, ...]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from console.core.fleet import FleetRow, FleetState, gpus_text, totals_of
 from console.core.fleet_words import COLUMNS, Column, totals_words
-from console.tui.glyphs import LEVEL_GLYPHS, LEVEL_ROLES, UNKNOWN
-from console.tui.paint import Line, Span, clip, cut, labelled, line, rule, wrapped
+from console.tui.glyphs import LEVEL_GLYPHS, LEVEL_ROLES, UNKNOWN, safe
+from console.tui.paint import Line, Span, clip, cut, labelled, line, pad, rule, wrapped
+from console.tui.widgets.profile_list import short_name
 
 __all__ = ["FLEET_GLYPHS", "detail_lines", "fleet_row", "head_line", "totals_line"]
 
@@ -65,7 +66,8 @@ def fleet_row(row: FleetRow, width: int, chosen: bool) -> Line:
     glyph, role = FLEET_GLYPHS[row.state]
     spans: list[Span] = [
         ("▸ " if chosen else "  ", "accent"),
-        (f"{clip(line(row.name)[0][0], name):<{name}} ", "strong"),
+        *pad(line((short_name(safe(row.name), name), "strong")), name),
+        (" ", "text"),
         (f"{f'{glyph} {row.state}':<{STATE_WIDTH}}", role),
     ]
     for column in columns:
@@ -73,7 +75,7 @@ def fleet_row(row: FleetRow, width: int, chosen: bool) -> Line:
         spans.append((f" {text:>{column.width}}", "muted" if text == UNKNOWN else "text"))
     spans.append(_hints(row))
     if width >= WIDE:
-        spans.append((f" {clip(line(where(row))[0][0], ADDRESS_WIDTH):<{ADDRESS_WIDTH}}", "muted"))
+        spans.append((f" {clip(safe(where(row)), ADDRESS_WIDTH):<{ADDRESS_WIDTH}}", "muted"))
     return line(*spans)
 
 
