@@ -23,7 +23,7 @@ __all__ = ["fleet", "table"]
 
 TICKS = 3
 """Snapshots that are waited for: a rate needs two looks at a counter."""
-WAIT_S = 8.0
+WAIT_S = 20.0
 """The longest that is waited for them."""
 LOOK_S = 0.1
 
