@@ -277,7 +277,8 @@ class ConsoleApp(TerminalApp):
         if self._replay:
             self.notify("A recording is played: there is no server here.", title="Not in a recording", markup=False)
         else:
-            self._flow(_flows().fleet(self))
+            # No flow: it asks nothing, and a backend that is slow to tell what runs must not keep it away.
+            self.run_worker(_flows().fleet(self), group="open-fleet", exclusive=True, exit_on_error=False)
 
     async def action_quit(self) -> None:
         """Leave; asks what becomes of a live server."""
