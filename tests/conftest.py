@@ -6,6 +6,7 @@ The engine is installed once per test run, by the product's own command.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ import pytest
 from tests.engine import installed_engine
 from tests.faults.table import ROW, heading
 from tests.turns import once_for_all, scheduler, turn
+
+# Programs that a test starts must hear that their terminal is gone, also where the tests themselves were started with
+# `nohup`: what is ignored here is ignored in all of them.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SECRETS = ("VLLM_API_KEY", "HF_TOKEN", "OPENAI_API_KEY")
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
 
 __all__ = ["main"]
 
@@ -25,19 +30,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    from console.cli.parser import parse
+    from console.cli.parser import parse, resolve
 
     try:
         arguments = parse(words)
-        from console.cli.output import Output
+        with _curtain(arguments):
+            run = resolve(arguments.function)
+            from console.cli.output import Output
 
-        return int(arguments.run(arguments, Output(json=arguments.json)))
+            return int(run(arguments, Output(json=arguments.json)))
     except BrokenPipeError:
         raise
     except Exception as error:
         from console.cli.trouble import explain
 
         return explain(error, json="--json" in words)
+
+
+def _curtain(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """Where the full screen is about to open: something to read meanwhile."""
+    from console.cli.output import is_terminal
+    from console.cli.parser import LAUNCH
+
+    opens = arguments.function == LAUNCH and not (arguments.profile or arguments.replay or arguments.demo)
+    if not opens or not is_terminal(sys.stdin, sys.stdout) or "TEXTUAL_DRIVER" in os.environ:
+        return contextlib.nullcontext()
+    from console import __version__
+    from console.io.paths import runs_dir
+    from console.tui.curtain import raised
+
+    return raised(runs_dir(), __version__)
 
 
 def _settle_streams() -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from console import __version__
 from console.cli import bench_grammar, export_grammar, fleet_grammar, web_grammar
 from console.core.errors import UsageError
 from console.core.preferences import THEMES
 
-__all__ = ["parse"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from console.cli.output import Output
+
+__all__ = ["LAUNCH", "parse", "resolve"]
 
 PROG = "dsv4-console"
 
@@ -53,7 +58,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
                     "it is an option of launching or of the UI",
                     f"See: {PROG} --help, and --help after the command.",
                 )
-    arguments.run = _resolve(arguments.function)
     return arguments
 
 
@@ -83,12 +87,13 @@ _LAUNCH_ONLY = {
 """Options of the program itself; `--json` may stand anywhere."""
 
 
-def _resolve(function: str) -> object:
-    """`module.name` to the function, imported only now."""
+def resolve(function: str) -> Callable[[argparse.Namespace, Output], int]:
+    """What `arguments.function` names, imported only now."""
     import importlib
 
     module, _, name = function.rpartition(".")
-    return getattr(importlib.import_module(f"console.cli.{module}"), name)
+    found: Callable[[argparse.Namespace, Output], int] = getattr(importlib.import_module(f"console.cli.{module}"), name)
+    return found
 
 
 def build() -> argparse.ArgumentParser:

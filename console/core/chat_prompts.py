@@ -22,6 +22,11 @@ SHIPPED: Final[tuple[Prompt, ...]] = (
         "In one short paragraph: what are you, and what is the capital of France?",
     ),
     Prompt(
+        # Asked there in each thinking mode: https://recipes.vllm.ai/deepseek-ai/DeepSeek-V4-Flash
+        "Test: vLLM's guide to V4 (323)",
+        "What is 17*19? Return only the final integer.",
+    ),
+    Prompt(
         "Test: reasoning",
         "A bat and a ball cost $1.10 together. The bat costs $1.00 more than the ball. What does the ball cost? "
         "Show each step, then check your answer.",

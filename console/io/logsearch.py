@@ -10,6 +10,7 @@ from array import array
 import msgspec
 
 from console.core.errors import UsageError
+from console.io.engines.child import uninterrupted
 from console.io.logsearch_child import CPU_S, FRAME, REFUSED
 
 __all__ = ["LogSearcher"]
@@ -18,10 +19,9 @@ __all__ = ["LogSearcher"]
 class LogSearcher:
     """One search. Make it with `begin`, end it with `close`."""
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader
-    ) -> None:
-        self._process, self._stdin, self._stdout = process, stdin, stdout
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - asked for in `begin`
+        self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
 
     @classmethod
     async def begin(cls, text: str, *, regex: bool) -> LogSearcher:
@@ -30,14 +30,21 @@ class LogSearcher:
         Raises:
             OSError: it cannot be started.
         """
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "console.io.logsearch_child",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                sys.executable, "-m", "console.io.logsearch_child",
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
         )  # fmt: skip
-        if process.stdin is None or process.stdout is None:
-            raise OSError("the search has no pipes")
-        searcher = cls(process, process.stdin, process.stdout)
+        # Cancelled in the middle, with the loop about to end, asyncio would not wait for the process.
+        try:
+            searcher = cls(await asyncio.shield(starting))
+        except asyncio.CancelledError:
+            await uninterrupted(asyncio.wait([starting]))
+            if not starting.exception():
+                await cls(starting.result()).close()
+            raise
         try:
             await searcher._send(0, msgspec.json.encode({"text": text, "regex": regex}))
         except BaseException:
@@ -77,9 +84,12 @@ class LogSearcher:
         await self._stdin.drain()
 
     async def close(self) -> None:
-        """End the process."""
+        """End the process, also where whoever closes it is cancelled meanwhile."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._stdin.close()
+        await uninterrupted(self._ended())
+
+    async def _ended(self) -> None:
         await self._process.wait()
         await self._stdout.read()  # asyncio lets go of a process only once its pipes have ended

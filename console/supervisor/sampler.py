@@ -159,6 +159,7 @@ class Sampler:
         targets: `[targets]` of the profile.
         max_model_len: the server's longest context, where known.
         visible: `CUDA_VISIBLE_DEVICES` of the server: the other GPUs of the machine are somebody else's.
+        printed_kv_tokens: gives the size of one engine's KV cache by the server's log, once it is there.
         host: replaced in tests.
         timing: replaced in tests.
         clock: seconds that never go back.
@@ -173,6 +174,7 @@ class Sampler:
         targets: TargetsSection | None = None,
         max_model_len: int | None = None,
         visible: str | None = None,
+        printed_kv_tokens: Callable[[], int | None] = lambda: None,
         host: HostSource | None = None,
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -193,6 +195,7 @@ class Sampler:
         self._targets = targets or TargetsSection()
         self._max_model_len = max_model_len
         self._visible = visible
+        self._printed_kv_tokens = printed_kv_tokens
         self._reader, self._engine = ExpositionReader(), self._new_metrics()
         self._gpus_source = Source("gpu", self._read_gpus, self._timing, clock)
         self._host_source = Source("host", self._read_host, self._timing, clock)
@@ -309,7 +312,7 @@ class Sampler:
         body = await self._http.metrics(base_url, self._timing.deadline_s)
         if engine is not self._engine:
             raise NothingToAskError
-        return engine.feed(self._reader.read(body), self._clock())
+        return engine.feed(self._reader.read(body), self._clock(), self._printed_kv_tokens())
 
     async def _read_health(self) -> Health:
         base_url, engine = self._base_url, self._engine

@@ -13,6 +13,7 @@ from typing import Any
 from console.client.api import Backend
 from console.core.preferences import Preferences
 from console.io.paths import make_private_dir, state_dir
+from console.tui.curtain import hand_over
 
 __all__ = ["run_tui"]
 
@@ -117,6 +118,7 @@ def run_tui(
             replay=replay,
             preferences=preferences,
         )
+        hand_over()
         result = app.run(mouse=mouse)
         code = GONE_CODE if terminal_gone(sys.__stdin__) else app.return_code or 0
     return result if isinstance(result, int) else code

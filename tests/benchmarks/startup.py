@@ -48,7 +48,7 @@ def doctor(world: World, quick: bool) -> None:
 
 
 def first_paint(world: World, quick: bool) -> None:
-    """From start to the first 200 characters on the full screen, in a terminal of 160×50, all in turns."""
+    """From start to something to read, and to a filled screen, in a terminal of 160×50, all in turns."""
     tries = 2 if quick else 8
     with world.running("cpu-smoke", world.fake_engine(), env={"FAKE_VLLM_VERSION": "0.32.0+cpu"}) as run:
         shown = {"dsv4-console (attached)": [*world.console]}
@@ -65,15 +65,23 @@ def first_paint(world: World, quick: bool) -> None:
     report(paints(world, tries, {"dsv4-console (profile list)": [*world.console]}))
 
 
-def report(taken: Mapping[str, Spread | str]) -> None:
+Paints = tuple[Spread, Spread]
+"""Until the first paint, and until the screen was filled."""
+
+
+def report(taken: Mapping[str, Paints | str]) -> None:
     """A line for each."""
     for name, found in taken.items():
-        print(f"  {name:<28} {found if isinstance(found, str) else found.text('ms', scale=1000)}")
+        if isinstance(found, str):
+            print(f"  {name:<28} {found}")
+        else:
+            first, filled = (each.text("ms", scale=1000) for each in found)
+            print(f"  {name:<28} first paint {first:<32} filled {filled}")
 
 
-def paints(world: World, tries: int, shown: Mapping[str, Sequence[str]]) -> dict[str, Spread | str]:
-    """First paints of these programs in turns, the first turn left out; of one that paints nothing, why."""
-    taken: dict[str, list[float]] = {name: [] for name in shown}
+def paints(world: World, tries: int, shown: Mapping[str, Sequence[str]]) -> dict[str, Paints | str]:
+    """Paints of these programs in turns, the first turn left out; of one that paints nothing, why."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in shown}
     wrong: dict[str, str] = {}
     for turn in range(tries + 1):
         for name, argv in shown.items():
@@ -88,4 +96,9 @@ def paints(world: World, tries: int, shown: Mapping[str, Sequence[str]]) -> dict
                 wrong[name] = f"left out: {' '.join(str(error).split())[:150]}"
             finally:
                 terminal.close()
-    return {name: wrong.get(name) or Spread(tuple(taken[name])) for name in shown}
+    return {name: wrong.get(name) or _spreads(taken[name]) for name in shown}
+
+
+def _spreads(taken: Sequence[tuple[float, float]]) -> Paints:
+    first, filled = zip(*taken, strict=True)
+    return Spread(tuple(first)), Spread(tuple(filled))

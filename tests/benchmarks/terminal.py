@@ -22,8 +22,10 @@ CURSOR_QUESTION = b"\x1b[6n"
 """Every terminal answers it, once it has come so far."""
 FULL_SCREEN = b"\x1b[?1049h"
 ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_].*?\x1b\\|[@-Z\\-_])", re.S)
-PAINTED_CHARS = 200
-"""So many visible characters on the full screen count as the first paint: more than a title, less than a pane."""
+PAINTED_CHARS = 20
+"""So many visible characters on the full screen count as the first paint: something to read."""
+FILLED_CHARS = 200
+"""So many, since the full screen was opened last, count as filled: more than a title, less than a pane."""
 KEPT_BYTES = 65_536
 END_S = 5.0
 SLICE_S = 0.02
@@ -52,6 +54,7 @@ class Terminal:
                 os._exit(127)
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.first_paint_s: float | None = None
+        self.filled_s: float | None = None
         self.bytes = 0
         self._head = b""
         self._painted = threading.Event()
@@ -63,16 +66,16 @@ class Terminal:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def wait_painted(self, timeout_s: float) -> float:
-        """Seconds from start to first paint.
+    def wait_painted(self, timeout_s: float) -> tuple[float, float]:
+        """Seconds from start to the first paint, and until the screen was filled.
 
         Raises:
-            TimeoutError: there was none.
+            TimeoutError: it never was.
         """
-        if not self._painted.wait(timeout_s) or self.first_paint_s is None:
+        if not self._painted.wait(timeout_s) or self.first_paint_s is None or self.filled_s is None:
             shown = ESCAPES.sub(b"", self._head).decode(errors="replace").strip()[-400:]
             raise TimeoutError(f"nothing painted within {timeout_s:.0f} s; it said: {shown or 'nothing'}")
-        return self.first_paint_s
+        return self.first_paint_s, self.filled_s
 
     def send(self, keys: str) -> None:
         """Type."""
@@ -140,14 +143,16 @@ class Terminal:
                     self._answered_s = time.perf_counter()
                     self._wanted = b""
                     self._answered.set()
-            if self.first_paint_s is None and len(self._head) < KEPT_BYTES:
+            if self.filled_s is None and len(self._head) < KEPT_BYTES:
                 self._head += data
                 self._look(time.perf_counter())
 
     def _look(self, now: float) -> None:
         _, opened, after = self._head.partition(FULL_SCREEN)
-        if opened and len(ESCAPES.sub(b"", after).split()) and self._visible(after) >= PAINTED_CHARS:
+        if opened and self.first_paint_s is None and self._visible(after) >= PAINTED_CHARS:
             self.first_paint_s = now - self.started
+        if opened and self._visible(after.rpartition(FULL_SCREEN)[2]) >= FILLED_CHARS:
+            self.filled_s = now - self.started
             self._painted.set()
 
     @staticmethod

@@ -28,6 +28,8 @@ __all__ = ["NVITOP", "POSTING", "RIVAL", "Run", "Unavailable", "World"]
 RIVAL = "vllmstat==0.9.1"
 NVITOP = "nvitop==1.7.2"
 POSTING = "posting==2.11.1"
+BESIDE = {"posting": ("tree-sitter<0.26",)}
+"""What must be older than the newest for a program to run: Posting ends with SIGSEGV on tree-sitter 0.26."""
 FAKE = Path(__file__).parents[1] / "fakes" / "fake_vllm.py"
 READY_S = 180.0
 INSTALL_S = 180.0
@@ -118,7 +120,7 @@ class World:
             else:
                 make = [sys.executable, "-m", "venv", str(place)]
                 fill = [python, "-m", "pip", "install", "-q", requirement]
-            for step in (make, fill):
+            for step in (make, [*fill, *BESIDE.get(name, ())]):
                 try:
                     subprocess.run(step, check=True, capture_output=True, text=True, timeout=INSTALL_S)
                 except (OSError, subprocess.SubprocessError) as error:

@@ -24,7 +24,7 @@ LOGS = Path(__file__).parent.parent / "data" / "logs"
 
 def recorded(name: str) -> list[str]:
     splitter = LineSplitter()
-    name = name.replace("cpu/", "cpu-0.32.0/").replace("h100/", "h100-0.26.0/")
+    name = name.replace("cpu/", "cpu-0.32.0/").replace("h100/", "h100-0.26.0/").replace("h200/", "h200-0.26.0/")
     return splitter.feed((LOGS / name).read_bytes()) + splitter.flush()
 
 
@@ -127,6 +127,7 @@ def test_row_is_found_in_a_log(row: Failure) -> None:
         ("h100/fail-weights-too-large.log", 1, "weights-out-of-memory", "(EngineCore", None),
         ("h100/fail-memory-taken.log", 1, "memory-taken", "(EngineCore", None),
         ("h100/fail-module-missing.log", 1, "module-missing", "(EngineCore", None),
+        ("h200/fail-v4-tp2-module-missing.log", 1, "module-missing", "(Worker_TP1", None),
         ("h100/engine-killed.log", 0, "output-handler", "(APIServer", None),
     ],
 )  # fmt: skip
@@ -151,6 +152,8 @@ def test_recorded_failures(name: str, exit_code: int, cause: str, begins: str, c
         "h100/startup-until-graphs.log",
         "h100/startup-ready.log",
         "h100/startup-v4-kernels.log",
+        "h200/startup-v4-ready.log",
+        "h200/startup-v4-dep2-kernels.log",
     ],
 )
 def test_a_healthy_log_has_no_diagnosis(name: str) -> None:

@@ -281,6 +281,35 @@ WORLD = (
         "tests/data/logs/h100-0.26.0/startup-v4-kernels.log",
     ),
     Row(
+        "V4-Flash's first six layers, tokens in 83.37 GiB at 32,768",
+        4_865_499,
+        "tokens",
+        lambda: plan_cache(
+            v4_pages(FLASH_RATIOS[:6], drafts=0, window=128, layout=ENTRY, block=256), in_flight=2 * 8192, packed=False
+        ).tokens(83.37 * GIB, 32_768),
+        0.001,
+        "one H200, vLLM 0.26.0, part 3 of tests/gpu",
+        "tests/data/logs/h200-0.26.0/startup-v4-ready.log",
+    ),
+    Row(
+        "V4-Flash-0731, 2 × H200, TP2: tokens in 43.76 GiB of each GPU at 131,072",
+        885_355,
+        "tokens",
+        lambda: flash(3, 2 * 8192).tokens(43.76 * GIB, 131_072),
+        0.001,
+        "every tensor parallel rank holds the whole cache: else it would be twice as many",
+        "tests/data/logs/h200-0.26.0/fail-v4-tp2-module-missing.log",
+    ),
+    Row(
+        "V4-Flash-0731, 2 × H200, DP2 with EP: tokens of one engine in 41.16 GiB at 131,072",
+        832_707,
+        "tokens",
+        lambda: flash(3, 2 * 8192).tokens(41.16 * GIB, 131_072),
+        0.001,
+        "each engine has a cache of its own; a GiB holds as much as under TP2",
+        "tests/data/logs/h200-0.26.0/startup-v4-dep2-kernels.log",
+    ),
+    Row(
         "V4-Flash-0731, 8 × B200, TP8: requests of 1M tokens",
         20.43,
         "requests",

@@ -269,6 +269,20 @@ def test_kernels_of_deepseek_v4_are_warmed_up_before_the_graphs() -> None:
     assert (tracker.facts.kv_cache_tokens, tracker.facts.kv_available_gib) == (1_681_250, 28.81)
 
 
+def test_deepseek_v4_to_its_readiness() -> None:
+    """One H200: 62 of the 107 s are kernels, compiled for each shape on the first start."""
+    tracker, seen = follow("h200-0.26.0/startup-v4-ready.log")
+    assert seen == [Phase.CONFIG, Phase.WEIGHTS, Phase.MEMORY, Phase.GRAPHS, Phase.SERVER]
+    assert (tracker.facts.weights_gib, tracker.facts.kv_available_gib) == (39.63, 83.37)
+    assert (tracker.facts.kv_cache_tokens, tracker.facts.max_concurrency) == (4_865_499, 148.48)
+
+
+def test_each_data_parallel_engine_says_its_own_cache() -> None:
+    """V4-Flash whole on two H200: the smallest one counts."""
+    tracker, _ = follow("h200-0.26.0/startup-v4-dep2-kernels.log")
+    assert (tracker.facts.weights_gib, tracker.facts.kv_cache_tokens) == (82.97, 832_707)
+
+
 def test_progress_of_bars() -> None:
     tracker = PhaseTracker()
     update = tracker.feed(parse_line("Loading safetensors checkpoint shards:   7% Completed | 3/46 [00:04<01:01]"))

@@ -163,3 +163,16 @@ def test_mean_lengths_of_the_window() -> None:
 def test_cache_size(infos: list[dict[str, str]], tokens: int | None) -> None:
     scrape = {"vllm:cache_config_info": [cache_info(**info) for info in infos]}
     assert feed(scrape).kv_cache_tokens == tokens
+
+
+@pytest.mark.parametrize(("stated", "tokens"), [("None", 4_865_499), ("500", 500)])
+def test_a_cache_of_several_kinds_is_as_large_as_the_log_says(stated: str, tokens: int) -> None:
+    """V4 on an H200 with vLLM 0.26, whose blocks times their size are 1,854,378."""
+    info = cache_info(engine="0", kv_cache_size_tokens=stated, num_gpu_blocks="927189", block_size="2")
+    reading = EngineMetrics().feed({"vllm:cache_config_info": [info]}, 0.0, 4_865_499)
+    assert reading.kv_cache_tokens == tokens
+
+
+def test_the_log_has_one_engines_cache() -> None:
+    scrape = {"vllm:num_requests_running": [Point("", {"engine": each}, 0.0) for each in "01"]}
+    assert EngineMetrics().feed(scrape, 0.0, 832_707).kv_cache_tokens == 2 * 832_707

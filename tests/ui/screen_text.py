@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,8 @@ from textual.pilot import Pilot
 from console.tui.app import ConsoleApp
 from tests.fakes.backend import NOW_S, FakeBackend
 
-TRIES = 500
+WAIT_S = 60.0
+"""A starved machine may show nothing for seconds."""
 
 
 def grid(app: App[Any]) -> list[str]:
@@ -28,7 +30,8 @@ def text(app: App[Any]) -> str:
 
 async def wait_for(pilot: Pilot[Any], condition: Callable[[], object], what: str) -> None:
     """Let the app work until the condition holds."""
-    for _ in range(TRIES):
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
         if condition():
             return
         await asyncio.sleep(0.02)

@@ -52,7 +52,7 @@ READ = """
   const buffer = window.caught && window.caught.terminal.buffer.active;
   if (!buffer) return "";
   return Array.from({length: window.caught.terminal.rows}, (_, row) =>
-    buffer.getLine(buffer.viewportY + row).translateToString(true)).join("\\n");
+    buffer.getLine(buffer.viewportY + row).translateToString(true, 0, window.caught.terminal.cols)).join("\\n");
 })()
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ PNG = b"\x89PNG\r\n\x1a\n"
 PICTURE_BYTES_MIN = 10_000
 """An empty page is smaller."""
 
+COLUMNS = "window.caught.terminal.cols"
 
-def longest(text: str) -> int:
-    return max(map(len, text.splitlines()), default=0)
+
+def help_is_in_sight(text: str) -> bool:
+    """It stands at the right end of the tabs: in sight once they are painted for the new width."""
+    return "? help" in "".join(text.splitlines()[1:2])
 
 
 @pytest.mark.skipif(chromium_path() is None, reason="no Chromium on this machine: apt-get install chromium")
@@ -45,9 +49,11 @@ async def test_the_console_in_a_browser(tmp_path: Path) -> None:
             await page.see("following")
             for key in ("ctrl+p", "escape"):  # printing is the browser's, unless the terminal takes the key
                 await page.press(key)
-            columns = longest(await page.text())
+            columns = await page.evaluate(COLUMNS)
             await page.resize(900, 500)
-            await page.wait(page.text, lambda text: "following" in text and longest(text) < columns, "a smaller screen")
+            narrower = f"String({COLUMNS} < {columns})"
+            await page.wait(partial(page.evaluate, narrower), lambda is_so: is_so == "true", "a smaller terminal")
+            await page.wait(page.text, lambda text: "following" in text and help_is_in_sight(text), "a smaller screen")
             await page.press("1", "]", "]")
             await page.see("READY", "H100")
             picture = tmp_path / "console.png"

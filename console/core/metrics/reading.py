@@ -79,8 +79,14 @@ class EngineMetrics:
         self.marks: Marks | None = None
         """Per engine what moves while it works, as of the last scrape (see `console.core.liveness`)."""
 
-    def feed(self, families: Families, now_s: float) -> EngineReading:
-        """Take in one scrape, read at `now_s` (a clock that never goes back); a missing family is `None`."""
+    def feed(self, families: Families, now_s: float, printed_kv_tokens: int | None = None) -> EngineReading:
+        """Take in one scrape; a missing family is `None`.
+
+        Args:
+            families: the scrape.
+            now_s: when it was read, by a clock that never goes back.
+            printed_kv_tokens: size of one engine's KV cache as its log has it. vLLM 0.26 exposes none.
+        """
         windows, session = self._windows, self._session
         windows.feed(families, now_s)
         values = {row.name: combined(families.get(row.name, ()), row) for row in SINGLE}
@@ -93,9 +99,11 @@ class EngineMetrics:
         reasons = by_label(families.get(FINISHED, ()), "finished_reason", Kind.COUNTER)
         shares = engine_shares(families, windows.counters[GENERATION].apart)
         prompts, answers, context = self._longest()
+        engines = max(1, len({point.labels.get("engine", "") for point in families.get(RUNNING, ())}))
+        printed = None if printed_kv_tokens is None else printed_kv_tokens * engines
         return EngineReading(
             kv_cache_usage=values[USAGE],
-            kv_cache_tokens=cache.tokens,
+            kv_cache_tokens=cache.tokens or printed or cache.tokens_of_blocks,
             prefix_caching=cache.prefix_caching,
             cache_dtype=cache.dtype,
             block_size=cache.block_size,
@@ -145,7 +153,7 @@ class EngineMetrics:
             spec_acceptance_rate=windows.share(ACCEPTED, DRAFT_TOKENS),
             spec_accepted_length=None if (per_step := windows.share(ACCEPTED, DRAFTS)) is None else 1 + per_step,
             spec_acceptance_by_position=self._by_position(),
-            engines=max(1, len({point.labels.get("engine", "") for point in families.get(RUNNING, ())})),
+            engines=engines,
             by_engine=shares,
             imbalance=imbalance(shares),
             resets_total=windows.resets,
