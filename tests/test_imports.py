@@ -63,7 +63,7 @@ def test_help_loads_nothing_heavy(option: str) -> None:
     assert not (HEAVY | NEVER) & loaded_after(f"import console.cli; console.cli.main({option.split()})")
 
 
-@pytest.mark.parametrize("command", ["status", "logs", "stop", "engine list", "profiles check"])
+@pytest.mark.parametrize("command", ["status", "logs", "stop", "fleet", "engine list", "profiles check"])
 def test_commands_that_send_no_request_do_not_load_a_client_for_it(command: str) -> None:
     loaded = loaded_after(f"import console.cli; console.cli.main({command.split()})")
     assert not ({"httpx", "textual", "rich"} | NEVER) & loaded

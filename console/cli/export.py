@@ -27,6 +27,7 @@ from console.io.samplestore import read_blocks
 __all__ = ["export"]
 
 GRAFANA: Final = "grafana"
+PROXY: Final = "proxy"
 DEPLOYMENTS: Final = ("systemd", "compose", "kubernetes")
 """What a profile is exported as; all else that is exported is a run, or the dashboard."""
 LAST: Final = "last"
@@ -35,6 +36,11 @@ UNITS_S: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 def export(arguments: argparse.Namespace, output: Output) -> int:
     """Print or write samples, or the dashboard. Exit code 5 if there is no such run or nothing was sampled."""
+    _only_for_a_proxy(arguments)
+    if arguments.run_name == PROXY:
+        from console.cli.proxy import export_proxy
+
+        return export_proxy(arguments, output)
     if arguments.run_name in DEPLOYMENTS:
         from console.cli.deploy import export_profile
 
@@ -99,6 +105,31 @@ def _only_for_deployments(arguments: argparse.Namespace) -> None:
                 f"and {arguments.run_name!r} is a run or `grafana`",
                 "A profile: export kubernetes PROFILE. A run: export RUN.",
             )
+
+
+def _only_for_a_proxy(arguments: argparse.Namespace) -> None:
+    """Raises UsageError where an option of a proxy stands beside something else, or the other way round."""
+    if arguments.run_name == PROXY:
+        given = {
+            "--csv": arguments.csv,
+            "--parquet": arguments.parquet,
+            "--since": arguments.since,
+            "--set": arguments.export_overrides,
+            "--hosts": arguments.hosts,
+            "--image": arguments.image,
+            "--namespace": arguments.namespace,
+            "--vllm": arguments.vllm,
+        }
+        instead = f"and {PROXY!r} is over servers that run"
+    else:
+        given = {
+            "a third word": arguments.proxy_servers,
+            "--model": arguments.proxy_model,
+            "--api-key-env": arguments.proxy_api_key_env,
+        }
+        instead = f"and {arguments.run_name!r} is no proxy"
+    if wrong := [name for name, value in given.items() if value]:
+        raise UsageError(f"{wrong[0]} does not belong here", instead, "See: dsv4-console export --help")
 
 
 def _since(text: str, end_s: float) -> float:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from console.core.preferences import Preferences
     from console.core.preflight import Check
     from console.core.profile import Profile
+    from console.core.watching import WatchTarget
     from console.io.notify import Notifier
 
 __all__ = ["check_views", "install_missing", "overrides_from", "run"]
@@ -41,7 +42,7 @@ NEED_A_PROFILE = (
     "ready_timeout",
     "json",
 )
-ONLY_FOR_THE_UI = ("attach", "ascii", "no_mouse", "theme", "readonly", "replay", "demo")
+ONLY_FOR_THE_UI = ("attach", "watch", "api_key_env", "ascii", "no_mouse", "theme", "readonly", "replay", "demo")
 ONE_VIEW = ("attach", "replay", "demo")
 """What the UI opens on: one of them at most."""
 
@@ -149,12 +150,20 @@ def _open_ui(arguments: argparse.Namespace) -> int:
     from console.client.deferred import DeferredBackend
     from console.tui.run import run_tui
 
+    preferences = _preferences(arguments)
+    targets, preferences = _watched(arguments, preferences)
+    backend: Backend = DeferredBackend(arguments.engine, allow_public=arguments.allow_public_without_key)
+    if targets:
+        from console.client.fleet import with_members
+        from console.client.watch_session import Watcher
+
+        backend = with_members(backend, (Watcher(targets),))
     return run_tui(
-        DeferredBackend(arguments.engine, allow_public=arguments.allow_public_without_key),
+        backend,
         attach_run=attach,
         ascii_glyphs=arguments.ascii,
         mouse=not arguments.no_mouse,
-        preferences=_preferences(arguments),
+        preferences=preferences,
     )
 
 
@@ -182,6 +191,22 @@ def _open_there(arguments: argparse.Namespace) -> int:
         )
     finally:
         line.ssh.close()
+
+
+def _watched(arguments: argparse.Namespace, preferences: Preferences) -> tuple[tuple[WatchTarget, ...], Preferences]:
+    """What is to be watched; a mistake in `config.toml` costs those that it names, and is told."""
+    from dataclasses import replace
+
+    from console.cli.watched import targets_from
+    from console.io.config import read_watched
+
+    configured: tuple[WatchTarget, ...] = ()
+    try:
+        configured = read_watched()
+    except UsageError as error:
+        if error.message not in preferences.mistakes:
+            preferences = replace(preferences, mistakes=(*preferences.mistakes, error.message))
+    return targets_from(arguments.watch, arguments.api_key_env, configured), preferences
 
 
 def _preferences(arguments: argparse.Namespace) -> Preferences:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from console import __version__
-from console.cli import bench_grammar, export_grammar, host_grammar, web_grammar
+from console.cli import bench_grammar, export_grammar, fleet_grammar, host_grammar, web_grammar
 from console.core.errors import UsageError
 from console.core.preferences import THEMES
 
@@ -83,6 +83,8 @@ _LAUNCH_ONLY = {
     "--ready-timeout": "ready_timeout",
     "--status-interval": "status_interval",
     "--attach": "attach",
+    "--watch": "watch",
+    "--api-key-env": "api_key_env",
     "--replay": "replay",
     "--demo": "demo",
     "--ascii": "ascii",
@@ -126,6 +128,7 @@ def build() -> argparse.ArgumentParser:
     _download(commands, common)
     _doctor(commands, common)
     _runs(commands, common)
+    fleet_grammar.add(commands, common)
     export_grammar.add(commands, common)
     bench_grammar.add(commands, common)
     _node(commands, common)
@@ -187,6 +190,7 @@ def _launch_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     launch.add_argument("--json", action="store_true", help="print JSON lines on stdout and nothing else there")
     screen = parser.add_argument_group("terminal UI")
     screen.add_argument("--attach", metavar="RUN", help="open the UI on this run")
+    fleet_grammar.watch_options(screen)
     screen.add_argument("--replay", metavar="RUN", help="play a recorded run: its name, directory, report, or `last`")
     screen.add_argument("--demo", action="store_true", help="play a recording of a real server on an H100")
     screen.add_argument("--ascii", action="store_true", help="plain ASCII glyphs")

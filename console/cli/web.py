@@ -60,6 +60,10 @@ def _check(arguments: argparse.Namespace) -> None:
     """What the UI would refuse is refused here, where it is read, and not in a tab that closes at once."""
     given = {name.removeprefix(PREFIX): value for name, value in vars(arguments).items() if name.startswith(PREFIX)}
     check_views(given)
+    if given["watch"] or given["api_key_env"]:
+        from console.cli.watched import targets_from
+
+        targets_from(given["watch"], given["api_key_env"], configured=())
     if given["replay"]:
         from console.client import recordings
 
@@ -76,5 +80,6 @@ def ui_command(arguments: argparse.Namespace) -> list[str]:
     for name, value in vars(arguments).items():
         if name.startswith(PREFIX) and value not in (None, False):
             option = f"--{name.removeprefix(PREFIX).replace('_', '-')}"
-            words.append(option if value is True else f"{option}={value}")
+            values = value if isinstance(value, list) else [value]
+            words += [option if each is True else f"{option}={each}" for each in values]
     return words

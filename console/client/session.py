@@ -44,7 +44,7 @@ from console.protocol import (
     encode,
 )
 
-__all__ = ["SocketSession", "chat_with", "connect"]
+__all__ = ["Inbox", "SocketSession", "chat_with", "connect", "load_chat"]
 
 REPLY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
@@ -52,7 +52,7 @@ UPDATES_MAX = 10_000
 """Updates that wait for a reader that does not come; beyond it the oldest go."""
 
 
-class _Inbox:
+class Inbox:
     """Updates that wait to be read. Of snapshots in a row only the newest is kept, so a slow reader costs nothing."""
 
     def __init__(self) -> None:
@@ -60,12 +60,14 @@ class _Inbox:
         self._wake = asyncio.Event()
 
     def put(self, update: Update) -> None:
+        """Add one."""
         if isinstance(update, Pushed) and self._updates and isinstance(self._updates[-1], Pushed):
             self._updates.pop()
         self._updates.append(update)
         self._wake.set()
 
     async def get(self) -> Update:
+        """The oldest; waits for one."""
         while not self._updates:
             self._wake.clear()
             await self._wake.wait()
@@ -84,7 +86,7 @@ class SocketSession:
         self._writer = writer
         self._ids = itertools.count(1)
         self._replies: dict[int, asyncio.Future[Reply]] = {}
-        self._updates = _Inbox()
+        self._updates = Inbox()
         self._lost: Lost | None = None
         self._listener = asyncio.create_task(self._listen())
 
@@ -255,7 +257,7 @@ async def chat_with(
     if run.place is not None and run.place.rank:
         yield ChatDelta(error=f"This machine has no HTTP server: ask the head, {run.place.hosts[0]}")
         return
-    stream_chat = await asyncio.to_thread(_load_chat)
+    stream_chat = await asyncio.to_thread(load_chat)
     key = api_key or os.environ.get("VLLM_API_KEY")
     answer = stream_chat(run.url, run.model, messages, options, api_key=key, socket_path=socket_path)
     async with contextlib.aclosing(answer) as deltas:
@@ -263,7 +265,7 @@ async def chat_with(
             yield delta
 
 
-def _load_chat() -> Callable[..., AsyncGenerator[ChatDelta, None]]:
+def load_chat() -> Callable[..., AsyncGenerator[ChatDelta, None]]:
     """httpx takes a third of a second to import: only those who chat pay for it, and never on the event loop."""
     from console.io.chat import stream_chat
 

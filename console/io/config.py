@@ -13,9 +13,10 @@ from msgspec import Meta
 from console.core.errors import StateError, UsageError
 from console.core.preferences import Preferences, ThemeName
 from console.core.profile import CostSection
+from console.core.watching import WatchSection, WatchTarget, target_of
 from console.io import paths
 
-__all__ = ["Configuration", "read_configuration", "read_preferences"]
+__all__ = ["Configuration", "read_configuration", "read_preferences", "read_watched"]
 
 CONFIG_BYTES_MAX = 256 * 1024
 """A longer file is no configuration."""
@@ -43,6 +44,9 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What machines cost, for profiles that say no price: `[price.8xH100]`, or `[price.H100]` for one GPU."""
     host: dict[str, HostSection] = {}
     """Other machines: `[host."user@box"]`."""
+    watch: dict[str, WatchSection] = {}
+    """Endpoints that this console did not start and watches read-only: `[watch.NAME]` with `url`, `key_env` (the name
+    of an environment variable) and `usd_per_hour`."""
     theme: ThemeName = "dark"
     """Colours of the terminal UI; `--theme` goes before it."""
     readonly: bool = False
@@ -78,6 +82,28 @@ def read_preferences() -> Preferences:
     mistakes = {key: line for key, value in table.items() if (line := _wrong(path, key, value))}
     good = {key: table[key] for key in ("theme", "readonly", "keys") if key in table and key not in mistakes}
     return Preferences(**good, path=str(path), mistakes=tuple(mistakes.values()))
+
+
+def read_watched() -> tuple[WatchTarget, ...]:
+    """The endpoints of `[watch.NAME]`, whatever else is wrong in `config.toml`.
+
+    Raises:
+        StateError: it cannot be read.
+        UsageError: it is no TOML, or an endpoint of it is none.
+    """
+    path, table = _table()
+    found = table.get("watch", {})
+    if wrong := _wrong(path, "watch", found):
+        raise _mistakes([wrong])
+    targets = []
+    for name, section in msgspec.convert(found, dict[str, WatchSection]).items():
+        try:
+            targets.append(
+                target_of(section.url, name=name, key_env=section.key_env, usd_per_hour=section.usd_per_hour)
+            )
+        except UsageError as error:
+            raise _mistakes([f"{path}: watch.{name}: {error.title}: {error.message}"]) from error
+    return tuple(targets)
 
 
 def _table() -> tuple[Path, dict[str, Any]]:

@@ -82,6 +82,10 @@ class ModelList(msgspec.Struct, frozen=True):
     data: tuple[ModelEntry, ...]
 
 
+class VersionAnswer(msgspec.Struct, frozen=True):
+    version: str
+
+
 class Reply:
     """An answer that is still coming in."""
 
@@ -147,21 +151,33 @@ class HttpClient:
         """Close all connections."""
         await self._client.aclose()
 
-    async def health(self, base_url: str, timeout_s: float = CALL_TIMEOUT_S) -> Health:
+    async def health(self, base_url: str, timeout_s: float = CALL_TIMEOUT_S, api_key: str | None = None) -> Health:
         """Ask `/health`. Never raises for what the server does or fails to do."""
         try:
-            status, _ = await self._get(base_url, "/health", timeout_s, ERROR_BYTES_MAX)
+            status, _ = await self._get(base_url, "/health", timeout_s, ERROR_BYTES_MAX, api_key)
         except HttpError as error:
             return Health(False, None, error.title)
         return Health(True, status, "") if status == 200 else Health(False, status, status_sentence(status))
 
-    async def metrics(self, base_url: str, timeout_s: float = CALL_TIMEOUT_S) -> str:
+    async def metrics(self, base_url: str, timeout_s: float = CALL_TIMEOUT_S, api_key: str | None = None) -> str:
         """The text of `/metrics`.
 
         Raises:
             HttpError: no answer, another status than 200, or too large.
         """
-        return (await self._get_ok(base_url, "/metrics", timeout_s)).decode("utf-8", "replace")
+        return (await self._get_ok(base_url, "/metrics", timeout_s, api_key)).decode("utf-8", "replace")
+
+    async def version(self, base_url: str, api_key: str | None = None, timeout_s: float = CALL_TIMEOUT_S) -> str:
+        """What `/version` says of vLLM.
+
+        Raises:
+            HttpError: no answer, another status than 200, or no version.
+        """
+        body = await self._get_ok(base_url, "/version", timeout_s, api_key)
+        try:
+            return msgspec.json.decode(body, type=VersionAnswer).version
+        except msgspec.DecodeError as error:
+            raise HttpError("/version answered something else than a version", str(error), 200) from error
 
     async def models(
         self, base_url: str, api_key: str | None = None, timeout_s: float = CALL_TIMEOUT_S

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from console.core.errors import ConsoleError, HardwareError
+from console.core.gpuchoice import chosen
 from console.core.liveness import Marks
 from console.core.metrics import EngineMetrics
 from console.core.models import EngineReading, GpuReading, HostReading, SourceStatus
@@ -157,6 +158,7 @@ class Sampler:
         on_health: called in the event loop when the answer of `/health` differs from the one before.
         targets: `[targets]` of the profile.
         max_model_len: the server's longest context, where known.
+        visible: `CUDA_VISIBLE_DEVICES` of the server: the other GPUs of the machine are somebody else's.
         printed_kv_tokens: gives the size of one engine's KV cache by the server's log, once it is there.
         host: replaced in tests.
         timing: replaced in tests.
@@ -171,6 +173,7 @@ class Sampler:
         *,
         targets: TargetsSection | None = None,
         max_model_len: int | None = None,
+        visible: str | None = None,
         printed_kv_tokens: Callable[[], int | None] = lambda: None,
         host: HostSource | None = None,
         timing: Timing | None = None,
@@ -191,6 +194,7 @@ class Sampler:
         self._was_healthy = False
         self._targets = targets or TargetsSection()
         self._max_model_len = max_model_len
+        self._visible = visible
         self._printed_kv_tokens = printed_kv_tokens
         self._reader, self._engine = ExpositionReader(), self._new_metrics()
         self._gpus_source = Source("gpu", self._read_gpus, self._timing, clock)
@@ -290,7 +294,7 @@ class Sampler:
             self._gpu_open = True
         try:
             self._gpu.watch(self._pid)
-            return self._gpu.read_all()
+            return chosen(self._gpu.read_all(), self._visible)
         except HardwareError:
             self._gpu.close()
             self._gpu_open = False

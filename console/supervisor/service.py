@@ -14,6 +14,7 @@ import msgspec
 
 from console.core import lifecycle
 from console.core.gauges import View
+from console.core.gpuchoice import visible_to
 from console.core.gpumemory import still_held
 from console.core.hints import HintEngine
 from console.core.lifecycle import Effect, Machine, Now
@@ -109,6 +110,7 @@ class Supervisor:
             self._on_health,
             targets=spec.profile.targets,
             max_model_len=info.max_model_len,
+            visible=visible_to(spec.profile.env, os.environ),
             printed_kv_tokens=lambda: self._log.facts.kv_cache_tokens,
         )
         self._hang_watch = HangWatch(spec, http, self._sampler, lambda text: self._note(text, Level.INFO))

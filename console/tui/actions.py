@@ -47,6 +47,7 @@ class Action:
 SCOPES: dict[str, str] = {
     "app": "Everywhere",
     "picker": "Profiles",
+    "fleet": "Fleet",
     "list": "Lists",
     "editor": "Edit a profile",
     "field": "Edit a profile: a value",
@@ -92,6 +93,8 @@ ACTIONS: tuple[Action, ...] = (
     _row("picker", "reload", "f5,R", "R", "", "read the profiles again", "reload"),
     _row("picker", "page_down", "right_square_bracket,pagedown", "]", "", "details: next page", "detail(1)", False),
     _row("picker", "page_up", "left_square_bracket,pageup", "[", "", "details: previous page", "detail(-1)", False),
+    _row("fleet", "open", "enter", "⏎", "open", "the dashboard of the selected server", "open_server"),
+    _row("fleet", "leave", "escape,p", "esc", "profiles", "to the profiles", "leave_fleet"),
     _row("editor", "edit", "enter", "⏎", "edit", "edit the selected field; an empty value takes it out", "edit"),
     _row("editor", "save", "w", "w", "save", "write it to a profile of your own, and go back", "save(False)"),
     _row("editor", "undo", "u", "u", "undo", "take the last edit back", "undo"),
@@ -130,6 +133,7 @@ ACTIONS: tuple[Action, ...] = (
     _row("dashboard", "stop", "s", "s", "stop", "stop the server; give up a planned restart", "stop"),
     _row("dashboard", "reattach", "a", "a", "attach", "attach again after the line was lost", "reattach"),
     _row("dashboard", "profiles", "p", "p", "profiles", "back to the profiles; the server goes on", "profiles"),
+    _row("dashboard", "back", "escape,backspace", "esc", "fleet", "back to the fleet, if it was opened there", "back"),
     _row("dashboard", "range", "t", "t", "range", "charts of 5 minutes, 1 hour, 24 hours", "range"),
     _row("dashboard", "charts", "m", "m", "charts", "charts of GPU and KV cache, of latencies, of load", "charts"),
     _row("replay", "pause", "space,z", "spc", "pause", "hold the recording, or go on", "pause"),
@@ -223,6 +227,7 @@ ACTIONS: tuple[Action, ...] = (
     _row("bench", "previous", "up,k", "↑", "", "compare with the one before", "choose(-1)", False),
     _row("app", "help", "question_mark,f1", "?", "help", "this help", "help"),
     _row("app", "palette", "colon,ctrl+p", ":", "", "find an action, profile or hint", "command_palette", False),
+    _row("app", "fleet", "M", "M", "", "all servers: runs of this machine, watched endpoints", "fleet"),
     _row("app", "theme", "T", "T", "", "the next theme: dark, light, high contrast dark and light", "theme"),
     _row("app", "quit", "q,ctrl+q,ctrl+c", "q", "quit", "leave; asks what becomes of a live server", "quit"),
 )  # fmt: skip

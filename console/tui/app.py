@@ -82,6 +82,7 @@ class ConsoleApp(TerminalApp):
     CSS_PATH: ClassVar = [
         "styles/base.tcss",
         "styles/picker.tcss",
+        "styles/fleet.tcss",
         "styles/editor.tcss",
         "styles/dashboard.tcss",
         "styles/dialogs.tcss",
@@ -239,6 +240,10 @@ class ConsoleApp(TerminalApp):
         """Attach to what runs."""
         self._flow(_flows().attach(self, None))
 
+    def start_attach_to(self, run_id: str) -> None:
+        """Attach to this run or watched endpoint."""
+        self._flow(_flows().attach(self, run_id))
+
     def start_reattach(self) -> None:
         """Attach to the same run again."""
         if self.model is not None:
@@ -274,8 +279,20 @@ class ConsoleApp(TerminalApp):
             self._flow(_flows().apply(self, self.model, hint))
 
     def go_home(self) -> None:
-        """Back to the profiles."""
+        """Back to the profiles, past the fleet."""
+        self._flow(_flows().profiles(self))
+
+    def go_back(self) -> None:
+        """Back to what is below the run: the fleet, where it was opened from there."""
         self._flow(self.close_session())
+
+    def action_fleet(self) -> None:
+        """All servers."""
+        if self._replay:
+            self.notify("A recording is played: there is no server here.", title="Not in a recording", markup=False)
+        else:
+            # No flow: it asks nothing, and a backend that is slow to tell what runs must not keep it away.
+            self.run_worker(_flows().fleet(self), group="open-fleet", exclusive=True, exit_on_error=False)
 
     async def action_quit(self) -> None:
         """Leave; asks what becomes of a live server."""

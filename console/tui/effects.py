@@ -54,9 +54,10 @@ READS: frozenset[str] = frozenset(
     for scope, names in {
         "picker": "filter attach copy order here reload page_down page_up",
         "list": "up down first last",
+        "fleet": "open leave",
         "editor": "search only_set next previous differences copy page_down page_up leave clear",
         "field": "take drop",
-        "dashboard": "overview logs chat bench events gpu hints jump reattach profiles range charts",
+        "dashboard": "overview logs chat bench events gpu hints jump reattach profiles back range charts",
         "replay": "pause back on far_back far_on event_next event_last faster slower begin",
         "hints": "detail snoozed",
         "events": "open chart kind kind_back page_down page_up",
@@ -68,7 +69,7 @@ READS: frozenset[str] = frozenset(
         "conversations": "open find export leave",
         "prompt": "newline menu leave",
         "bench": "cancel shape clients repeats latency next previous",
-        "app": "help palette theme quit",
+        "app": "help palette fleet theme quit",
     }.items()
     for name in names.split()
 )

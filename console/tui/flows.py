@@ -9,11 +9,13 @@ from console.core.errors import ConsoleError
 from console.core.models import Hint, ServerState
 from console.core.preflight import Check, Preflight
 from console.core.profile import EngineKind
+from console.core.watching import is_watched
 from console.tui import fmt
 from console.tui.model import RunModel
 from console.tui.screens.dialogs import KEEP, ChooseRun, Confirm, Dialog, Option, Question, change_dialog, trial_dialog
 from console.tui.screens.download import DownloadScreen
 from console.tui.screens.experiment import ExperimentScreen
+from console.tui.screens.fleet import FleetScreen
 from console.tui.screens.install import InstallScreen
 from console.tui.screens.preflight import Held, LaunchQuestion, force_question
 from console.tui.widgets.bench_pane import GROUP, load_sentences
@@ -23,7 +25,20 @@ if TYPE_CHECKING:
     from console.tui.app import ConsoleApp
     from console.tui.widgets.bench_pane import BenchPane
 
-__all__ = ["apply", "attach", "bench", "download", "fix", "keep", "launch", "quit_app", "restart", "stop"]
+__all__ = [
+    "apply",
+    "attach",
+    "bench",
+    "download",
+    "fix",
+    "fleet",
+    "keep",
+    "launch",
+    "profiles",
+    "quit_app",
+    "restart",
+    "stop",
+]
 
 CANCEL = Option("cancel", "c", "cancel")
 LATER = "; vLLM downloads the weights at its start"
@@ -173,6 +188,9 @@ async def attach(app: ConsoleApp, run_id: str | None) -> None:
             if not runs:
                 return
             run_id = runs[0].id
+            if len(runs) > 1 and any(map(is_watched, runs)):
+                await fleet(app)
+                return
             if len(runs) > 1:
                 run_id = await app.push_screen_wait(ChooseRun(runs, app.clock()))
                 if run_id is None:
@@ -182,6 +200,21 @@ async def attach(app: ConsoleApp, run_id: str | None) -> None:
         app.show_problem(error)
         return
     await app.open_session(session)
+
+
+async def fleet(app: ConsoleApp) -> None:
+    """Leave the run on the screen, whose server goes on, and show all servers."""
+    await app.close_session()
+    if not any(isinstance(screen, FleetScreen) for screen in app.screen_stack):
+        await app.push_screen(FleetScreen())
+        app.mind_size()
+
+
+async def profiles(app: ConsoleApp) -> None:
+    """Leave the run on the screen, whose server goes on, and the fleet."""
+    await app.close_session()
+    if isinstance(app.screen, FleetScreen):
+        await app.pop_screen()
 
 
 async def stop(app: ConsoleApp, model: RunModel) -> None:
@@ -288,7 +321,7 @@ async def _accepted(app: ConsoleApp, request: object) -> bool:
 async def quit_app(app: ConsoleApp) -> None:
     """Leave; with a live server ask what becomes of it."""
     model = app.model
-    if model is None or not model.live or model.player is not None:
+    if model is None or not model.live or model.player is not None or model.refusal:
         app.exit(0)
         return
     name = model.run.profile_name

@@ -22,9 +22,10 @@ KEYS_MAX = 8
 AROUND: dict[str, tuple[str, ...]] = {
     "app": (),
     "picker": ("app",),
+    "fleet": ("list", "app"),
     "dashboard": ("replay", "app"),
     "replay": ("dashboard", "app"),
-    "list": ("picker", "editor", "hints", "events", "gpus", "dashboard", "replay", "app"),
+    "list": ("picker", "fleet", "editor", "hints", "events", "gpus", "dashboard", "replay", "app"),
     "editor": ("list", "app"),
     "field": ("editor", "app"),
     "hints": ("list", "dashboard", "replay", "app"),

@@ -173,6 +173,8 @@ class RunModel:
         """The run is over and so is its supervisor: there is nobody left to ask."""
         self.player: Player | None = getattr(session, "player", None)
         """By which a recording is paused and moved; a live run has none."""
+        self.refusal: str = "" if self.player is not None else getattr(session, "refusal", "")
+        """Why this server can only be looked at; empty where the console started it."""
         self.log = LogBuffer(
             session.log(),
             None if self.player is not None else session.log,

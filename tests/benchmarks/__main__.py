@@ -15,6 +15,7 @@ from typing import NoReturn
 import psutil
 
 from tests.benchmarks.chat import chat
+from tests.benchmarks.fleet import fleet
 from tests.benchmarks.flood import flood
 from tests.benchmarks.gpus import gpus
 from tests.benchmarks.hints import hints
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[World, bool], None]]] = {
     "gpus": ("Cost of watching 16 GPUs at 1 Hz (scripted NVML)", gpus),
     "hints": ("Cost of judging hints, per second", hints),
     "watching": ("CPU and memory of watching, at 1 Hz and 160×50", watching),
+    "fleet": ("Sockets, samples, CPU and memory of watching 1, 2 and 16 endpoints (scripted)", fleet),
     "flood": ("The supervisor under a flood of log lines", flood),
     "chat": ("A 100,000-token answer in the chat", chat),
     "logs": ("The log pane on a million lines, beside less and lnav", logs),

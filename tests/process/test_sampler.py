@@ -55,6 +55,18 @@ class Host:
         return HostReading(cpu_percent=12.0)
 
 
+async def test_gpus_of_another_server_on_the_machine_are_not_this_ones() -> None:
+    sampler = Sampler(FakeGpuBackend([idle_gpus(8)]), Server(), host=Host(), timing=FAST, visible="4,5,6,7")
+    await sampler.start()
+    try:
+        async with asyncio.timeout(30):
+            while sampler.latest().gpus is None:
+                await asyncio.sleep(0.01)
+        assert [gpu.index for gpu in sampler.latest().gpus or ()] == [4, 5, 6, 7]
+    finally:
+        await sampler.stop()
+
+
 class HungGpus(FakeGpuBackend):
     """Reads hang until `driver` is set."""
 

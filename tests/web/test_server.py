@@ -235,6 +235,9 @@ def test_the_command_of_a_tab_is_words_that_no_shell_reads() -> None:
     assert set(words[4:]) == {f"--attach={odd}", "--ascii", "--no-mouse", "--engine=-x y"}
     again = parse(words[4:])
     assert (again.attach, again.ascii, again.no_mouse, again.engine) == (odd, True, True, "-x y")
+    endpoints = ["http://a:8000", "http://b:8000"]
+    words = ui_command(parse(["web", *(word for url in endpoints for word in ("--watch", url))]))
+    assert parse(words[4:]).watch == endpoints
 
 
 def test_every_option_of_the_terminal_ui_is_one_of_the_browser() -> None:

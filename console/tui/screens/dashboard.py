@@ -20,6 +20,7 @@ from console.tui.messages import LogGrew, SnapshotArrived
 from console.tui.model import RunModel
 from console.tui.panes import PANES, Pane
 from console.tui.screens.dialogs import hint_dialog
+from console.tui.screens.fleet import FleetScreen
 from console.tui.snoozing import toggle_snooze
 from console.tui.widgets.bench_pane import BenchFailed, BenchPane, BenchWanted
 from console.tui.widgets.events_pane import EventChart, EventOpen
@@ -43,6 +44,8 @@ MISSING_SHOWN_S = 10.0
 PLAYING = frozenset({"pause", "seek", "seek_event", "faster", "begin"})
 NEED_A_SERVER = frozenset({"stop", "restart", "fix", "reattach", "profiles", "keep"})
 """In a recording their keys say why they do nothing."""
+NOT_OURS = frozenset({"stop", "restart", "fix", "keep"})
+"""On an endpoint that the console did not start."""
 CHAT_PANE = "pane('chat')"
 
 
@@ -164,6 +167,9 @@ class DashboardScreen(Screen[None]):
         if model.lost is not None:
             reason = model.lost.rstrip(".")
             return f"Lost the supervisor: {reason}. These figures are old; the server may go on. a attaches again."
+        if model.refusal and model.snapshot is not None:
+            reason = model.snapshot.status.reason.rstrip(".")
+            return f"{reason}." if reason else ""
         if model.state is ServerState.UNHEALTHY and model.snapshot is not None:
             reason = model.snapshot.status.reason or "the server does not answer /health"
             keys = "l shows the log" if model.player is not None else "l shows the log, r restarts"
@@ -180,10 +186,13 @@ class DashboardScreen(Screen[None]):
             return recorded
         if recorded and (action in NEED_A_SERVER or (action == "pane" and parameters[:1] == ("chat",))):
             return False
+        if model.refusal and action in NOT_OURS:
+            return False
         works: dict[str, Callable[[], bool]] = {
             "jump": lambda: bool(status and status.diagnosis and status.diagnosis.line),
             "fix": lambda: model.fix != (),
             "reattach": lambda: model.lost is not None,
+            "back": lambda: self._from_fleet,
             "stop": lambda: bool(model.planned) or (model.live and model.state is not ServerState.STOPPING),
             "restart": lambda: model.state is not ServerState.STOPPING,
             "keep": lambda: bool(model.idle_stop),
@@ -263,8 +272,8 @@ class DashboardScreen(Screen[None]):
 
     def on_bench_wanted(self, event: BenchWanted) -> None:
         """Ask, then measure."""
-        if self.model.player is not None:
-            self._refuse(self.model.player)
+        if self._refusal:
+            self._refuse()
         else:
             self.console.start_bench(self.query_one("#bench", BenchPane), event.plan)
 
@@ -274,8 +283,8 @@ class DashboardScreen(Screen[None]):
 
     def on_hints_apply(self, event: HintsApply) -> None:
         """Show the change, ask, then try and measure it."""
-        if self.model.player is not None:
-            self._refuse(self.model.player)
+        if self._refusal:
+            self._refuse()
         else:
             self.console.start_apply(event.hint)
 
@@ -312,17 +321,33 @@ class DashboardScreen(Screen[None]):
         """To the beginning of the recording."""
         self._play(lambda player: player.restart_play())
 
-    def _refuse(self, player: Player) -> None:
-        self.notify(player.refusal, title="Not in a recording", severity="warning", markup=False)
+    @property
+    def _refusal(self) -> str:
+        """Why nothing can be done to this server; empty where it can."""
+        return self.model.player.refusal if self.model.player is not None else self.model.refusal
+
+    def _refuse(self) -> None:
+        title = "Not in a recording" if self.model.player is not None else "Only watched"
+        self.notify(self._refusal, title=title, severity="warning", markup=False)
 
     def refused(self, action: str) -> bool:
-        """In a recording, say why a key that needs a server does nothing."""
-        player = self.model.player
+        """Where there is no server of this console's, say why a key that needs one does nothing."""
         name = action.partition("(")[0]
-        if player is None or not (name in NEED_A_SERVER or action == CHAT_PANE):
+        recorded = self.model.player is not None
+        needs = (name in NEED_A_SERVER or action == CHAT_PANE) if recorded else name in NOT_OURS
+        if not (self._refusal and needs):
             return False
-        self._refuse(player)
+        self._refuse()
         return True
+
+    @property
+    def _from_fleet(self) -> bool:
+        """Below this screen is the fleet."""
+        return any(isinstance(screen, FleetScreen) for screen in self.app.screen_stack)
+
+    def action_back(self) -> None:
+        """Detach and go back to the fleet; the server goes on."""
+        self.console.go_back()
 
     def action_stop(self) -> None:
         """Ask, then stop."""

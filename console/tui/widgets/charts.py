@@ -24,7 +24,10 @@ def stale_text(model: RunModel, name: str) -> str:
     source = model.stale(name)
     if source is None:
         return ""
-    return f"{fmt.duration(source.age_s)} old" if source.age_s is not None else "no answer yet"
+    if source.age_s is None:
+        # Of a watched endpoint it is known that there will be none.
+        return source.error if model.refusal and source.error else "no answer yet"
+    return f"{fmt.duration(source.age_s)} old"
 
 
 def chart(
