@@ -25,19 +25,43 @@ __all__ = ["Changed", "Shown"]
 GAP_MAX = 4
 """Cells that are right already are sent again up to here: moving over them takes as many bytes."""
 RESET = "\x1b[0m"
-Cell = tuple[str, Style | None]
+UNKNOWN = ""
+"""Stands for a cell that may show anything, and for the rest of a character that is more than one cell wide."""
+
+
+class Row:
+    """What is known of a row: a character and its style for each cell."""
+
+    __slots__ = ("chars", "styles")
+
+    def __init__(self) -> None:
+        self.chars: list[str] = []
+        self.styles: list[Style | None] = []
+
+    def widen(self, width: int) -> None:
+        """Have at least so many cells."""
+        if (more := width - len(self.chars)) > 0:
+            self.chars += [UNKNOWN] * more
+            self.styles += [None] * more
 
 
 class Shown:
     """What the terminal shows, as far as it is known, and how styles are written for it."""
 
     def __init__(self) -> None:
-        self.rows: dict[int, dict[int, Cell]] = {}
+        self.rows: dict[int, Row] = {}
         self._codes: dict[Style, str] = {}
 
     def forget(self) -> None:
         """The terminal may show anything: another size, or somebody else has written to it."""
         self.rows.clear()
+
+    def row(self, y: int) -> Row:
+        """The row with this number."""
+        found = self.rows.get(y)
+        if found is None:
+            found = self.rows[y] = Row()
+        return found
 
     def codes(self, style: Style | None, colors: ColorSystem) -> str:
         """The sequence that turns this style on after a reset."""
@@ -91,7 +115,7 @@ class _Writer:
         self._out: list[str] = []
         self._at = (-1, -1)
         self._style: Style | None = None
-        self._row: dict[int, Cell] = {}
+        self._row = Row()
 
     def text(self) -> str:
         """All of it, with no style left on."""
@@ -99,51 +123,58 @@ class _Writer:
 
     def strip(self, y: int, x: int, strip: Strip) -> None:
         """One piece of a row."""
-        self._row = row = self._shown.rows.setdefault(y, {})
+        self._row = row = self._shown.row(y)
         for text, style, control in strip:
             if control or not text:
                 continue
             width = cell_len(text)
+            row.widen(x + width)
             if width == len(text) and text.isprintable() and (text.isascii() or all(cell_len(c) == 1 for c in text)):
-                for char in text:
-                    cell = (char, style)
-                    if row.get(x) != cell:
-                        self._put(y, x, cell)
-                    x += 1
+                # Most of what is painted is right already: a comparison of slices knows without a look at each cell.
+                letters, end = list(text), x + width
+                if row.chars[x:end] != letters or row.styles[x:end] != [style] * width:
+                    self._cells(y, x, letters, style)
             else:
                 self._unit(y, x, text, style, width)
-                x += width
+            x += width
 
-    def _put(self, y: int, x: int, cell: Cell) -> None:
-        self._go(y, x)
-        self._wear(cell[1])
-        self._out.append(cell[0])
-        self._row[x] = cell
-        self._at = (y, x + 1)
+    def _cells(self, y: int, x: int, letters: list[str], style: Style | None) -> None:
+        """Characters of one cell each, of which those are written that differ."""
+        chars, styles = self._row.chars, self._row.styles
+        for char in letters:
+            if chars[x] != char or styles[x] != style:
+                if self._at != (y, x):
+                    self._go(y, x)
+                if self._style is not style:
+                    self._wear(style)
+                self._out.append(char)
+                chars[x], styles[x] = char, style
+                self._at = (y, x + 1)
+            x += 1
 
     def _unit(self, y: int, x: int, text: str, style: Style | None, width: int) -> None:
         """Text whose characters are not one cell each is written whole, and nothing relies on where it ends."""
-        cells: list[Cell] = [(text, style), *[("", style)] * (width - 1)]
-        if all(self._row.get(x + i) == cell for i, cell in enumerate(cells)):
+        chars, styles, end = self._row.chars, self._row.styles, x + width
+        whole = [text, *[UNKNOWN] * (width - 1)][:width]
+        if width and chars[x:end] == whole and styles[x:end] == [style] * width:
             return
         self._go(y, x)
         self._wear(style)
         self._out.append(text)
-        for i, cell in enumerate(cells):
-            self._row[x + i] = cell
+        chars[x:end], styles[x:end] = whole, [style] * width
         self._at = (-1, -1)
 
     def _go(self, y: int, x: int) -> None:
         row, column = self._at
         if (row, column) == (y, x):
             return
-        between = [self._row.get(place, ("", None)) for place in range(column, x)] if row == y and column < x else []
-        if 0 < len(between) <= GAP_MAX and all(len(char) == 1 and style == self._style for char, style in between):
-            self._out += [char for char, _ in between]
-        elif row == y and column < x:
-            self._out.append(f"\x1b[{x - column}C")
-        else:
-            self._out.append(f"\x1b[{y + 1};{x + 1}H")
+        ahead = row == y and column < x
+        if ahead and x - column <= GAP_MAX:
+            chars, styles = self._row.chars[column:x], self._row.styles[column:x]
+            if all(len(char) == 1 for char in chars) and all(style == self._style for style in styles):
+                self._out += chars
+                return
+        self._out.append(f"\x1b[{x - column}C" if ahead else f"\x1b[{y + 1};{x + 1}H")
 
     def _wear(self, style: Style | None) -> None:
         if style != self._style:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
-from textual.events import AppFocus, CursorPosition
+from textual.events import AppFocus, CursorPosition, Event, Key
 
 from console.tui.changed import Changed, Shown
 from console.tui.line_pace import LEAVE_S, QUESTION, Pace
@@ -27,6 +29,10 @@ GONE_CODE = 129
 """The terminal is gone."""
 SIGNALS = ((signal.SIGTERM, 143), (signal.SIGHUP, GONE_CODE), (signal.SIGINT, 130))
 """With the exit code of each."""
+SWEEP_PERIOD_S, SWEEP_QUIET_S = 30.0, 2.0
+"""All garbage is collected so often, but never within so long of a key."""
+TYPING_S = 0.1
+"""So long a key is given to show."""
 TERMINAL_PERIOD_S = 2.0
 """Where no SIGHUP comes (`setsid`, some containers and web terminals), a terminal that is gone is noticed so soon."""
 
@@ -51,12 +57,14 @@ class TerminalApp(App[int]):
         self.pace = Pace()
         self._shown = Shown()
         self._leave: Callable[[], None] | None = None
+        self._typed_s = time.monotonic()
 
     def mind_terminal(self) -> None:
         """From now on signals, and the end of the terminal, end the app."""
         self._handle_signals()
         if not self.is_headless:
             self.set_interval(TERMINAL_PERIOD_S, self._see_whether_it_is_there)
+            self.set_interval(SWEEP_PERIOD_S, self._sweep)
 
     def forget_shown(self) -> None:
         """The terminal may show anything: what comes next is sent whole."""
@@ -75,6 +83,22 @@ class TerminalApp(App[int]):
         """Leave with the terminal: nobody else would end a screen that nobody can see."""
         if terminal_gone(sys.__stdin__):
             self.exit(GONE_CODE)
+
+    async def on_event(self, event: Event) -> None:
+        """Keys are noted: what can wait keeps out of their way."""
+        if isinstance(event, Key):
+            self._typed_s = time.monotonic()
+        await super().on_event(event)
+
+    @property
+    def typing(self) -> bool:
+        """Whether a key came just now, which is to show before anything that moves by itself."""
+        return time.monotonic() - self._typed_s < TYPING_S
+
+    def _sweep(self) -> None:
+        """Collect all garbage while nobody types: it holds everything up for 15 to 40 ms (see `run_tui`)."""
+        if time.monotonic() - self._typed_s > SWEEP_QUIET_S:
+            gc.collect()
 
     def ask_pace(self) -> None:
         """After a picture: has the terminal come so far?"""

@@ -111,8 +111,8 @@ class DashboardScreen(Screen[None]):
         self._show_owed()
 
     def _show_owed(self) -> None:
-        """Show what came, once the terminal has taken what came before; keys never wait for that."""
-        if self.console.pace.behind:
+        """Show what came, once the terminal has taken what came before, and a key has shown."""
+        if self.console.pace.behind or self.console.typing:
             return
         if self._owed_run:
             self._owed_run = False
