@@ -50,7 +50,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """
     parser = build()
     arguments = parser.parse_args(argv)
-    arguments.words = argv
+    arguments.typed = argv
     if arguments.host is None:
         if arguments.group_hosts is None:
             host_grammar.check_none(arguments)

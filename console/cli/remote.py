@@ -67,7 +67,7 @@ def pass_on(arguments: argparse.Namespace, _output: Output) -> int:
         raise UsageError("This command is about this machine", "", "Leave --host out.")
     target = target_of(arguments)
     terminal = is_terminal(sys.stdin, sys.stdout, sys.stderr)
-    argv = target.direct(without_host(arguments.words), terminal=terminal)
+    argv = target.direct(without_host(arguments.typed), terminal=terminal)
     with subprocess.Popen(argv, stderr=None if terminal else subprocess.PIPE) as child:
         said = b""
         while child.stderr is not None and (data := os.read(child.stderr.fileno(), SAID_BYTES_MAX)):

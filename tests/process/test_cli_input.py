@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from console.cli import main
-from console.cli.parser import build
+from console.cli.parser import build, parse
 from console.core.errors import ExitCode
 from console.io import paths
 from console.io.engines import Engine
@@ -119,6 +120,18 @@ def test_exit_codes_are_documented() -> None:
     for code in ExitCode:
         assert f"{int(code)} " in help_text.partition("exit codes:")[2].partition("Without")[0]
         assert f" {int(code)}" in documented
+
+
+def test_what_the_parser_notes_takes_no_commands_own_argument() -> None:
+    def destinations(parser: argparse.ArgumentParser) -> set[str]:
+        found = {action.dest for action in parser._actions}
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found |= set().union(*map(destinations, action.choices.values()))
+        return found
+
+    assert not destinations(build()) & {"typed", "command", "function"}
+    assert parse(["apply", "cap", "run", "--auto"]).words == ["cap", "run"]
 
 
 def test_no_terminal_for_the_ui(capsys: Capture) -> None:
