@@ -32,6 +32,7 @@ __all__ = [
     "Level",
     "LogPage",
     "Money",
+    "NodeFigures",
     "NodePlace",
     "Percentiles",
     "Phase",
@@ -521,6 +522,29 @@ class TrialStatus(Data, frozen=True, kw_only=True):
     """Why it went back."""
 
 
+class NodeFigures(Data, frozen=True, kw_only=True):
+    """One machine of a group at one tick, in the group's snapshot (see `console.core.groupview`)."""
+
+    host: str
+    """As the operator named it."""
+    status: ServerStatus = ServerStatus()
+    """Of its own part."""
+    words: str = ""
+    """How it is."""
+    gpus: tuple[GpuReading, ...] | None = None
+    """The last that it told, numbered over all machines of the group; `None` as in `Snapshot`."""
+    first_gpu: int = 0
+    """What its driver calls GPU 0 has this number in the group."""
+    gpu_error: str = ""
+    """Why its figures of GPUs are old, or are missing."""
+    reading: HostReading | None = None
+    silent_s: float | None = None
+    """It is cut off from here for so long: its figures are as old. `None` while it is heard."""
+    silent_why: str = ""
+    expected: tuple[PhaseTime, ...] = ()
+    """As in `RunInfo`, of its own starts."""
+
+
 class Snapshot(Data, frozen=True, kw_only=True):
     """Everything known at one tick."""
 
@@ -539,6 +563,8 @@ class Snapshot(Data, frozen=True, kw_only=True):
     """Size of `server.log` at this tick."""
     trial: TrialStatus | None = None
     """The newest trial of other settings; `None` if there was none."""
+    nodes: tuple[NodeFigures, ...] = ()
+    """The machines, in the order of their ranks, if it is one of a group; `gpus` are then those that are heard."""
 
 
 class Sample(Data, frozen=True, kw_only=True):

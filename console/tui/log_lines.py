@@ -20,6 +20,8 @@ _LOOKS: dict[LogLevel | None, tuple[str, str]] = {
 }
 PROCESS_WIDTH = 11
 """`EngineCore` and a little."""
+GROUP_PROCESS_WIDTH = 18
+"""`node-a/EngineCore` and a little."""
 
 
 @lru_cache(maxsize=4096)
@@ -31,8 +33,10 @@ def painted(text: str, raw: bool) -> Line:
     if raw or not (parsed.proc or parsed.time):
         return line(head, (text if raw else parsed.message, role))
     clock = (parsed.time or "").split(" ")[-1][:8]
-    process = (parsed.proc or "")[:PROCESS_WIDTH]
-    return line(head, (f"{clock:<8} ", "muted"), (f"{process:<{PROCESS_WIDTH}} ", "muted"), (parsed.message, role))
+    process = parsed.proc or ""
+    # `node-a/Worker_TP0`: in a group's log every line has its machine.
+    width = PROCESS_WIDTH if "/" not in process else GROUP_PROCESS_WIDTH
+    return line(head, (f"{clock:<8} ", "muted"), (f"{process[:width]:<{width}} ", "muted"), (parsed.message, role))
 
 
 def with_fold(spans: Line, note: str, trace: bool) -> Line:

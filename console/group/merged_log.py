@@ -1,0 +1,115 @@
+"""The merged log of a group as a file: whatever reads a log here reads it as that of one run.
+
+It is written anew by each console that looks at the group, from the copies that the sessions keep of each machine's
+log, and is gone with that console.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from console.client.api import LogReader
+from console.core.grouplog import Merger
+from console.core.logtimes import utc_offset_s
+from console.core.models import RunInfo
+from console.core.text import Redactor
+from console.io import paths
+from console.io.logtail import LogTail
+from console.io.secrets import known_secrets
+
+__all__ = ["MergedLog"]
+
+LOOK_S = 0.2
+PAGE_BYTES = 256 * 1024
+WAITING_MAX = 20_000
+"""Lines of all machines that wait to be put in order, before more are read."""
+
+
+class MergedLog:
+    """Grows while `run` runs.
+
+    Args:
+        hosts: of the machines, by rank.
+        created_s: of the group, in Unix time.
+
+    Raises:
+        StateError: the cache directory is not writable.
+    """
+
+    def __init__(self, hosts: Sequence[str], created_s: float) -> None:
+        root = paths.make_private_dir(paths.cache_dir() / "groups")
+        _remove_left(root)
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}.", dir=root))
+        self.path = self._folder / "server.log"
+        self._file = self.path.open("ab", buffering=0)
+        os.fchmod(self._file.fileno(), 0o600)
+        self._merger = Merger(hosts, created_s)
+        self._sources: list[list[tuple[LogReader, RunInfo]]] = [[] for _ in hosts]
+        self.bytes_written = 0
+
+    def add(self, rank: int, reader: LogReader, run: RunInfo) -> None:
+        """Another run of a machine; what is left of the one before is read first."""
+        self._sources[rank].append((reader, run))
+
+    def reader(self) -> LogReader:
+        """Reads it from its start."""
+        return LogTail(self.path, Redactor(known_secrets()))
+
+    async def run(self) -> None:
+        """Put in order what comes, until cancelled."""
+        while True:
+            more = await asyncio.to_thread(self._step)
+            if not more:
+                await asyncio.sleep(LOOK_S)
+
+    def _step(self) -> bool:
+        """Read and write some. True if there is more at once."""
+        now_s = time.monotonic()
+        behind = [False] * len(self._sources)
+        for rank, sources in enumerate(self._sources):
+            if self._merger.waiting >= WAITING_MAX:
+                behind[rank] = bool(sources)
+                continue
+            while sources:
+                reader, run = sources[0]
+                page = reader.read(PAGE_BYTES)
+                if page.lines:
+                    offset_s = utc_offset_s(run.id, run.created_s, None)
+                    self._merger.feed(rank, page.lines, pid=run.server_pid or 0, now_s=now_s, offset_s=offset_s)
+                    behind[rank] = True
+                    break
+                if len(sources) == 1:
+                    break
+                reader.close()
+                del sources[0]
+        full = self._merger.waiting >= WAITING_MAX
+        lines = self._merger.take(now_s, behind=() if full else behind)
+        if lines:
+            data = "".join(f"{text}\n" for text in lines).encode("utf-8", "surrogateescape")
+            self._file.write(data)
+            self.bytes_written += len(data)
+        return any(behind)
+
+    def close(self) -> None:
+        """Let go of it."""
+        for sources in self._sources:
+            for reader, _ in sources:
+                reader.close()
+        self._file.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _remove_left(root: Path) -> None:
+    """What consoles that were killed have left."""
+    with contextlib.suppress(OSError):
+        for folder in root.iterdir():
+            owner = folder.name.partition(".")[0]
+            if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+                shutil.rmtree(folder, ignore_errors=True)
