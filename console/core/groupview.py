@@ -18,6 +18,7 @@ from console.core.models import (
     Diagnosis,
     EventRecord,
     GpuReading,
+    GroupSample,
     Hint,
     HintState,
     Level,
@@ -37,6 +38,7 @@ __all__ = [
     "gpu_name",
     "gpu_stride",
     "group_event",
+    "group_sample",
     "merge_samples",
     "merged",
     "node_event",
@@ -101,7 +103,6 @@ def merged(
     now_s: float,
     mono_s: float,
     log_bytes: int = 0,
-    hints: Sequence[Hint] = (),
 ) -> Snapshot:
     """All machines as one snapshot.
 
@@ -112,7 +113,6 @@ def merged(
         now_s: Unix time here.
         mono_s: the monotonic clock here, which the coordinator uses too.
         log_bytes: size of the merged log.
-        hints: that hold between machines.
     """
     stride = gpu_stride(len(heard))
     nodes = tuple(_node(group, rank, each, rank * stride, now_s, mono_s) for rank, each in enumerate(heard))
@@ -127,7 +127,7 @@ def merged(
         host=first.reading,
         engine=head.engine if head else None,
         sources=_sources(head, first, bool(fresh)),
-        hints=(*hints, *_hints(nodes, heard)),
+        hints=_hints(nodes, heard),
         money=head.money if head else None,
         log_bytes=log_bytes,
         nodes=nodes,
@@ -245,6 +245,18 @@ def _machine_rules() -> frozenset[str]:
 
 def _of_machine(need: str) -> bool:
     return need.startswith(MACHINE_NEEDS)
+
+
+def group_sample(snapshot: Snapshot) -> GroupSample:
+    """What rules between machines look at: those whose figures are of now."""
+    return GroupSample(
+        time_s=snapshot.time_s,
+        state=snapshot.status.state,
+        gpus=snapshot.gpus,
+        host=snapshot.host,
+        engine=snapshot.engine,
+        nodes=tuple(node for node in snapshot.nodes if node.silent_s is None and not node.gpu_error),
+    )
 
 
 def merge_samples(histories: Sequence[Sequence[Sample]]) -> tuple[Sample, ...]:

@@ -25,6 +25,7 @@ __all__ = [
     "Goodput",
     "GpuProcess",
     "GpuReading",
+    "GroupSample",
     "Hint",
     "HintState",
     "HostReading",
@@ -197,6 +198,13 @@ class HostReading(Data, frozen=True, kw_only=True):
     """File descriptors of the server's API process, where clients are connected."""
     tree_open_files_limit: int | None = None
     """Its soft limit (`RLIMIT_NOFILE`)."""
+    network_interface: str | None = None
+    """The network interface that moves most now, without the loopback."""
+    network_rx_bytes_per_s: float | None = None
+    """What comes in through it. RDMA (InfiniBand, RoCE) is not counted by the kernel."""
+    network_tx_bytes_per_s: float | None = None
+    network_speed_bytes_per_s: float | None = None
+    """Of its link in one direction; `None` where its driver tells none."""
 
 
 class Percentiles(Data, frozen=True, kw_only=True):
@@ -580,6 +588,13 @@ class Sample(Data, frozen=True, kw_only=True):
     """Ticks that were merged into this."""
     span_s: float = 0.0
     """Seconds from the first of them to the last."""
+
+
+class GroupSample(Sample, frozen=True, kw_only=True):
+    """One tick of a group, for rules that look at several machines. It is kept nowhere."""
+
+    nodes: tuple[NodeFigures, ...] = ()
+    """Those that are heard."""
 
 
 class LogPage(Data, frozen=True, kw_only=True):

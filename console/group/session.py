@@ -14,13 +14,17 @@ import msgspec
 
 from console.client.api import ChatDelta, ChatMessage, ChatOptions, LogReader, Lost, Update
 from console.client.remote.session import RemoteSession
-from console.core.errors import NotRunningError, StateError
-from console.core.groupview import group_event, merge_samples, merged, node_event
+from console.core.errors import ConsoleError, NotRunningError, StateError
+from console.core.groupview import group_event, group_sample, merge_samples, merged, node_event
+from console.core.hints import HintEngine
+from console.core.hints.table import NODE_RULES
 from console.core.models import EventRecord, RunInfo, Snapshot
+from console.core.overrides import apply_overrides
 from console.core.snooze import Snooze
 from console.group.launch import hold
 from console.group.member import Member
 from console.group.merged_log import MergedLog
+from console.io import profiles
 from console.io.groups import GroupDir, GroupRecord, is_held
 from console.protocol import Happened, History, Pushed
 
@@ -70,6 +74,7 @@ class GroupSession:
         self._members = [Member(spec, rank, self._wanted(rank), self._opened) for rank in range(len(spec.hosts))]
         self._tasks: list[asyncio.Task[None]] = []
         self._seq = 0
+        self._hints: HintEngine | None = None
 
     @classmethod
     async def open(cls, folder: GroupDir, history_s: float) -> GroupSession:
@@ -92,6 +97,7 @@ class GroupSession:
             )
         await hold(folder)
         session = cls(folder, record)
+        session._hints = await asyncio.to_thread(_hints_of, record)
         session._begin(history_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S):
@@ -196,7 +202,7 @@ class GroupSession:
         return found
 
     def _snapshot(self) -> Snapshot:
-        return merged(
+        snapshot = merged(
             self._record.group,
             [member.heard for member in self._members],
             seq=self._seq,
@@ -204,6 +210,10 @@ class GroupSession:
             mono_s=time.monotonic(),
             log_bytes=self._log.bytes_written,
         )
+        if self._hints is None:
+            return snapshot
+        between = self._hints.update(group_sample(snapshot))
+        return msgspec.structs.replace(snapshot, hints=(*between, *snapshot.hints))
 
     async def _look(self) -> None:
         """Read what the coordinator writes."""
@@ -223,3 +233,13 @@ class GroupSession:
             ) from error
         if not is_held(self._record):
             await hold(self._folder)
+
+
+def _hints_of(record: GroupRecord) -> HintEngine | None:
+    """Judges what holds between the machines; `None` where the profile is not here any more."""
+    spec = record.spec
+    try:
+        profile = apply_overrides(profiles.load(spec.profile_name).profile, spec.overrides)
+    except ConsoleError:
+        return None
+    return HintEngine(profile, rules=NODE_RULES)

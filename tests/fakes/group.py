@@ -24,7 +24,7 @@ from tests.fakes.backend import GIB, HOST, NOW_S, READY, RUN, FakeBackend, FakeS
 __all__ = ["GROUP_LOG", "GROUP_RUN", "HOSTS", "FakeGroup", "attached_group", "group_snapshot", "loading_nodes", "node"]
 
 HOSTS = ("node-a", "node-b")
-GROUP_RUN = replace(RUN, id="group-20261130-094400-2x8xh100", profile_name="2x8xh100-native-v4-pro")
+GROUP_RUN = replace(RUN, id="group-20261130-094400-2x8xh200", profile_name="2x8xh200-native-v4-pro-dep")
 GROUP_LOG = (
     "(node-a/APIServer pid=11) INFO 11-23 11:42:01 [api.py:1] the head began",
     "(node-b/ pid=21) INFO 11-23 11:42:01 [cli.py:1] the member began",
@@ -37,7 +37,7 @@ GROUP_LOG = (
 def node(rank: int, util: float = 90.0, **changes: Any) -> NodeFigures:
     """One machine that serves."""
     first = rank * gpu_stride(len(HOSTS))
-    read: tuple[GpuReading, ...] = tuple(replace(gpu, name="NVIDIA H100 80GB HBM3") for gpu in gpus(8, util))
+    read: tuple[GpuReading, ...] = tuple(replace(gpu, name="NVIDIA H200") for gpu in gpus(8, util))
     host: HostReading = replace(HOST, memory_used_bytes=(210 + rank) * GIB)
     fields: dict[str, Any] = {
         "host": HOSTS[rank],

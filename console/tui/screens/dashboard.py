@@ -177,7 +177,7 @@ class DashboardScreen(Screen[None]):
             return f"Unhealthy: {reason.rstrip('.')}. {keys}."
         silent = [node for node in (model.snapshot.nodes if model.snapshot else ()) if node.silent_s is not None]
         if silent:
-            cut = "; ".join(f"{node.host} for {fmt.duration(node.silent_s)} ({node.silent_why})" for node in silent)
+            cut = ", ".join(f"{node.host} for {fmt.duration(node.silent_s)}" for node in silent)
             return safe(f"Cut off from here: {cut}. What runs there goes on.")
         disk = model.stale("disk")
         return f"{disk.error}." if disk is not None and disk.error else ""

@@ -16,6 +16,7 @@ __all__ = ["node_gpu_lines", "node_phase_lines", "node_words_lines"]
 HOST_CELLS = 24
 CELL_WIDTH = 22
 """Of a machine in the table of phases: `◐  1m02s  43% shard 3/4`."""
+CELL_WIDTH_MAX = 40
 WORDS_WIDTH = 25
 
 
@@ -95,7 +96,7 @@ def node_phase_lines(nodes: Sequence[NodeFigures], now: float, width: int, words
         width: cells.
         words: for each phase.
     """
-    cell = (width - WORDS_WIDTH) // max(len(nodes), 1)
+    cell = min((width - WORDS_WIDTH) // max(len(nodes), 1), CELL_WIDTH_MAX)
     if cell < CELL_WIDTH:
         return node_words_lines(nodes, width)
     heads: list[Span | str] = [(" " * WORDS_WIDTH, "muted")]
