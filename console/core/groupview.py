@@ -115,6 +115,11 @@ def merged(
         log_bytes: size of the merged log.
     """
     stride = gpu_stride(len(heard))
+    # What an earlier attempt has told is not so any more.
+    heard = [
+        each if each.run is None or each.run.id == view.run else Heard(run=each.run, away_why=each.away_why)
+        for each, view in zip(heard, group.nodes, strict=True)
+    ]
     nodes = tuple(_node(group, rank, each, rank * stride, now_s, mono_s) for rank, each in enumerate(heard))
     fresh = [node.gpus for node in nodes if node.silent_s is None and node.gpus is not None]
     head, first = heard[0].snapshot, nodes[0]
@@ -137,8 +142,7 @@ def merged(
 def _node(group: Group, rank: int, heard: Heard, first: int, now_s: float, mono_s: float) -> NodeFigures:
     view, snapshot, run = group.nodes[rank], heard.snapshot, heard.run
     silent_s, why = _silence(group, rank, heard, now_s, mono_s)
-    current = snapshot is not None and (run is None or run.id == view.run)
-    status = snapshot.status if snapshot is not None and current and silent_s is None else view.status
+    status = snapshot.status if snapshot is not None and silent_s is None else view.status
     source = next((one for one in snapshot.sources if one.name == "gpu" and not one.ok), None) if snapshot else None
     return NodeFigures(
         host=view.host,

@@ -62,7 +62,7 @@ class Member:
         self._clock = clock
         self._line = Line(target_of(spec, rank))
         self._sessions: list[RemoteSession] = []
-        """Those of earlier attempts too: their logs may not be copied to the end yet."""
+        """That of the attempt before too: its log may not be copied to the end yet."""
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -77,7 +77,6 @@ class Member:
                 if await self._follow(run_id):
                     done = run_id
                 tries = 0
-                continue
             except ConsoleError as error:
                 self._away(": ".join(filter(None, (error.title, error.message.replace("\n", " ")))))
             except OSError as error:
@@ -88,19 +87,24 @@ class Member:
 
     async def close(self) -> None:
         """Detach; what runs there goes on."""
-        for session in self._sessions:
-            with contextlib.suppress(ConsoleError, OSError):
-                await session.close()
+        await self._let_go(0)
         await self._line.close()
+
+    async def _let_go(self, kept: int) -> None:
+        """Close all sessions but so many of the newest."""
+        while len(self._sessions) > kept:
+            with contextlib.suppress(ConsoleError, OSError):
+                await self._sessions.pop(0).close()
 
     async def _follow(self, run_id: str) -> bool:
         """Follow one run for as long as its session lasts. Returns whether its end was seen."""
         reach = await self._line.call("reach", run_id=run_id)
+        # Two sessions of one run would have two copies of its log.
+        await self._let_go(0 if self.session is not None and self.session.run.id == run_id else 1)
         session = await RemoteSession.open(self._line, reach)
-        if self.session is None or self.session.run.id != run_id:
-            self._opened(self._rank, session)
         self._sessions.append(session)
         self.session = session
+        self._opened(self._rank, session)
         updates = cast("Any", session.updates(self.history_s))
         async with contextlib.aclosing(updates):
             async for update in updates:

@@ -179,7 +179,7 @@ class GroupSession:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(member.close() for member in self._members), return_exceptions=True)
-        self._log.close()
+        await asyncio.to_thread(self._log.close)
 
     def _wanted(self, rank: int) -> Callable[[], str]:
         return lambda: self._record.group.nodes[rank].run

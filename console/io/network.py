@@ -77,5 +77,6 @@ class NetworkMeter:
                 return None
         stats = self._speeds.get(name)
         # The kernel says 0 or -1 where a driver tells none, and psutil passes on 65535 for that of some.
-        known = stats is not None and stats.speed > 0 and stats.speed != NO_SPEED
-        return float(stats.speed * MEGABIT_BYTES) if known else None
+        if stats is None or stats.speed <= 0 or stats.speed == NO_SPEED:
+            return None
+        return float(stats.speed * MEGABIT_BYTES)

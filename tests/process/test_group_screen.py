@@ -19,6 +19,8 @@ from tests.process.test_groups import LIMIT_S, Groups, groups, over, ready  # no
 
 pytestmark = pytest.mark.timeout(400)
 
+BANNER = "Resolved architecture: "
+
 
 class Watcher:
     """Takes in what the session tells."""
@@ -54,7 +56,7 @@ class Watcher:
                     await asyncio.sleep(0.1)
                     self.lines += self.reader.read().lines
         except TimeoutError:
-            raise AssertionError(f"never: {what}\n{self.snapshot}\n{self.events}\n{self.lines}") from None
+            raise AssertionError(f"never: {what}\n{self.snapshot}\n{self.events}\n{self.lines[-50:]}") from None
 
 
 async def shown(groups: Groups) -> None:  # noqa: F811
@@ -98,10 +100,21 @@ async def follow(groups: Groups, session: Any, watcher: Watcher) -> None:  # noq
     assert cast("Snapshot", watcher.snapshot).nodes[0].silent_s is None
     groups.member.restore()
     await watcher.wait("it to be back", lambda snapshot: snapshot.nodes[1].silent_s is None)
+    await session.restart(0.0)
+    await watcher.wait("its second start", lambda _: groups.record()["group"]["attempt"] == 2)
+    await watcher.wait("all to be ready again", lambda snapshot: snapshot.status.state is ServerState.READY)
+    await watcher.wait("figures of this start", figures)
+    await watcher.wait("both logs of it", lambda _: begun(watcher) == [2, 2])
     await session.stop(0.0)
     await watcher.wait("the end", lambda snapshot: snapshot.status.over and watcher.lost)
     assert cast("Snapshot", watcher.snapshot).status.state is ServerState.STOPPED
     assert watcher.lost == "the group is over"
+    assert begun(watcher) == [2, 2], "no line comes twice"
+
+
+def begun(watcher: Watcher) -> list[int]:
+    """How often the first words of a server are in each machine's lines."""
+    return [sum(BANNER in line for line in watcher.lines if hosts(line) == host) for host in ("node-a", "node-b")]
 
 
 def hosts(line: str) -> str:
