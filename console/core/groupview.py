@@ -55,7 +55,7 @@ SAMPLE_SLACK_S: Final = 5.0
 """Samples of two machines this far apart are of one moment."""
 GROUP_KINDS: Final = {"group": "state", "failure": "note", "restart": "note", "note": "note", "node": "note"}
 """Kinds of a coordinator's events, and as what they are shown."""
-MACHINE_NEEDS: Final = ("gpu", "pcie", "nvlink", "host", "open-files")
+MACHINE_NEEDS: Final = ("gpu", "pcie", "nvlink", "utilization", "host", "open-files")
 """Beginnings of what a rule needs that looks at a machine alone (`console.core.hints.needs`)."""
 
 

@@ -24,6 +24,8 @@ from console.protocol import Happened, History, Pushed
 
 __all__ = ["Member"]
 
+LAST_LINES_S = 10.0
+"""After the next attempt has begun, what is left of the log of the one before is here."""
 AGAIN_S = (0.5, 1.0, 2.0, 5.0)
 """Before each further try; the last one from then on."""
 
@@ -62,7 +64,8 @@ class Member:
         self._clock = clock
         self._line = Line(target_of(spec, rank))
         self._sessions: list[RemoteSession] = []
-        """That of the attempt before too: its log may not be copied to the end yet."""
+        """That of the attempt before too, for a while: its log may not be copied to the end yet."""
+        self._leaving: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -87,21 +90,28 @@ class Member:
 
     async def close(self) -> None:
         """Detach; what runs there goes on."""
-        await self._let_go(0)
+        if self._leaving is not None:
+            self._leaving.cancel()
+        await self._let_go()
         await self._line.close()
 
-    async def _let_go(self, kept: int) -> None:
-        """Close all sessions but so many of the newest."""
-        while len(self._sessions) > kept:
+    async def _let_go(self, newest: RemoteSession | None = None, after_s: float = 0.0) -> None:
+        """Close all sessions but the newest."""
+        await asyncio.sleep(after_s)
+        for session in [each for each in self._sessions if each is not newest]:
             with contextlib.suppress(ConsoleError, OSError):
-                await self._sessions.pop(0).close()
+                await session.close()
+            if session in self._sessions:
+                self._sessions.remove(session)
 
     async def _follow(self, run_id: str) -> bool:
         """Follow one run for as long as its session lasts. Returns whether its end was seen."""
         reach = await self._line.call("reach", run_id=run_id)
-        # Two sessions of one run would have two copies of its log.
-        await self._let_go(0 if self.session is not None and self.session.run.id == run_id else 1)
+        if self.session is not None and self.session.run.id == run_id:
+            await self._let_go()  # two sessions of one run would have two copies of its log
         session = await RemoteSession.open(self._line, reach)
+        # The supervisor of the attempt before stays for as long as somebody looks at it.
+        self._leaving = asyncio.create_task(self._let_go(session, LAST_LINES_S))
         self._sessions.append(session)
         self.session = session
         self._opened(self._rank, session)

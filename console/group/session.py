@@ -31,6 +31,8 @@ from console.protocol import Happened, History, Pushed
 __all__ = ["GroupSession", "run_of"]
 
 TICK_S = 0.5
+LAST_LINES_S = 5.0
+"""After the end of a group: when for so long no line of a log has come, there is none left."""
 SETTLE_S = 20.0
 """Machines are waited for so long before the first picture; who comes later is shown then."""
 
@@ -72,6 +74,7 @@ class GroupSession:
         """Whom a stop is about."""
         self._log = MergedLog(spec.hosts, spec.created_s)
         self._members = [Member(spec, rank, self._wanted(rank), self._opened) for rank in range(len(spec.hosts))]
+        self._following: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._seq = 0
         self._hints: HintEngine | None = None
@@ -107,8 +110,8 @@ class GroupSession:
     def _begin(self, history_s: float) -> None:
         for member in self._members:
             member.history_s = history_s
-        self._tasks = [asyncio.create_task(member.run()) for member in self._members]
-        self._tasks += [asyncio.create_task(self._log.run()), asyncio.create_task(self._look())]
+        self._following = [asyncio.create_task(member.run()) for member in self._members]
+        self._tasks = [*self._following, asyncio.create_task(self._log.run()), asyncio.create_task(self._look())]
 
     @property
     def run(self) -> RunInfo:
@@ -173,6 +176,12 @@ class GroupSession:
         async for delta in head.chat(messages, options):
             yield delta
 
+    @property
+    def log_there(self) -> str:
+        """Where the logs are: each machine keeps its own, and this one's directory what happened."""
+        files = ", ".join(f"{node.host}: {node.run}/server.log" for node in self._record.group.nodes if node.run)
+        return f"in the runs of each machine: {files}" if files else str(self._folder.path)
+
     async def close(self) -> None:
         """Detach; the group goes on."""
         for task in self._tasks:
@@ -221,6 +230,15 @@ class GroupSession:
             with contextlib.suppress(StateError):
                 self._record = await asyncio.to_thread(self._folder.read)
             await asyncio.sleep(TICK_S / 2)
+        # A supervisor whose work is done stays for those who look at it: once the last lines are here, nobody does.
+        written, since_s = -1, time.monotonic()
+        while time.monotonic() - since_s < LAST_LINES_S:
+            if written != self._log.bytes_written:
+                written, since_s = self._log.bytes_written, time.monotonic()
+            await asyncio.sleep(TICK_S)
+        for task in self._following:
+            task.cancel()
+        await asyncio.gather(*self._following, *(member.close() for member in self._members), return_exceptions=True)
 
     async def _wish(self, verb: str, drain_s: float | None) -> None:
         if self._record.group.over:

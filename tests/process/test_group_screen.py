@@ -15,6 +15,7 @@ from console.core.errors import UsageError
 from console.core.models import RunInfo, ServerState, Snapshot
 from console.group.backend import with_groups
 from console.protocol import Happened, History, Pushed
+from tests.e2e.world import wait_for
 from tests.process.test_groups import LIMIT_S, Groups, groups, over, ready  # noqa: F401 - groups is a fixture
 
 pytestmark = pytest.mark.timeout(400)
@@ -110,6 +111,7 @@ async def follow(groups: Groups, session: Any, watcher: Watcher) -> None:  # noq
     assert cast("Snapshot", watcher.snapshot).status.state is ServerState.STOPPED
     assert watcher.lost == "the group is over"
     assert begun(watcher) == [2, 2], "no line comes twice"
+    await asyncio.to_thread(wait_for, "nobody to be kept by who looks on", groups.nothing_runs, LIMIT_S)
 
 
 def begun(watcher: Watcher) -> list[int]:

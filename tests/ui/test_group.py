@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from rich.cells import cell_len
 
 from console.core.models import GpuReading, Phase, PhaseTime, ServerState
+from console.tui.log_lines import machine_first
 from tests.fakes.backend import history, loading
 from tests.fakes.group import HOSTS, attached_group, group_snapshot, loading_nodes, node
 from tests.ui.screen_text import grid, running, text, wait_for, wait_text
@@ -123,6 +124,19 @@ async def test_the_log_is_of_all_machines_and_one_can_be_chosen() -> None:
         await pilot.press("down", "o", "q")
         await wait_for(pilot, lambda: "worker of the head" not in text(pilot.app), "the other one is gone")
         await wait_text(pilot, "a worker of the member", "the member began")
+
+
+@pytest.mark.parametrize(
+    ("process", "shown"),
+    [
+        ("node-a/Worker_TP0", "node-a/Worker_TP0"),
+        ("me@gpu-node-17.example.org/Worker_TP0", "…node-17/Worker_TP0"),
+        ("10.0.0.12/", "10.0.0.12/"),
+        ("10.0.0.12/Worker_DP15_TP7", "….0.0.12/Worker_DP15_TP7"),
+    ],
+)
+def test_the_ends_of_long_names_stay(process: str, shown: str) -> None:
+    assert machine_first(process) == shown
 
 
 async def test_names_of_machines_are_text() -> None:
