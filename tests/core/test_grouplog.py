@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from console.core.grouplog import HOLD_S, Merger, short_hosts, with_node
 from console.core.logparse import parse_line
+from console.core.logtimes import utc_offset_s
 
 CREATED_S = 1_795_000_000.0
 STAMP = time.strftime("%m-%d ", time.gmtime(CREATED_S))
@@ -63,6 +64,11 @@ def test_clocks_of_two_zones_are_one_time() -> None:
     merger.feed(0, [said(3600 + 2, "second")], pid=1, now_s=0.0, offset_s=3600.0)
     merger.feed(1, [said(1, "first")], pid=2, now_s=0.0)
     assert [parse_line(line).message for line in merger.take(0.0, done=True)] == ["first", "second"]
+
+
+def test_a_groups_id_tells_the_zone_where_it_was_started() -> None:
+    local = time.strftime("%Y%m%d-%H%M%S", time.gmtime(CREATED_S + 7200 + 40))
+    assert utc_offset_s(f"group-{local}-flash", CREATED_S, None) == 7200.0
 
 
 def test_a_copy_that_is_behind_is_waited_for() -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from console.cli.launch import _named
 from console.client.api import Lost
 from console.client.deferred import DeferredBackend
 from console.core.errors import UsageError
@@ -65,6 +66,7 @@ async def shown(groups: Groups) -> None:  # noqa: F811
     (run,) = await backend.runs()
     assert isinstance(run, RunInfo)
     assert run.id == groups.group()["group"]
+    assert _named(run.id) == _named("cpu-smoke-2nodes") == run.id, "--attach"
     with pytest.raises(UsageError, match="Not done for a group"):
         await backend.replan(run.id, ())
     session = await backend.attach(run.id)
