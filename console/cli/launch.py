@@ -144,15 +144,14 @@ def _open_ui(arguments: argparse.Namespace) -> int:
     _need_a_terminal("Use --profile NAME for a launch without UI, or `dsv4-console status`.")
     attach = None
     if arguments.attach is not None:
-        from console.io import runs
-
-        attach = runs.find_run(arguments.attach)[1].id
+        attach = _named(arguments.attach)
     from console.client.deferred import DeferredBackend
+    from console.group.backend import with_groups
     from console.tui.run import run_tui
 
     preferences = _preferences(arguments)
     targets, preferences = _watched(arguments, preferences)
-    backend: Backend = DeferredBackend(arguments.engine, allow_public=arguments.allow_public_without_key)
+    backend = with_groups(DeferredBackend(arguments.engine, allow_public=arguments.allow_public_without_key))
     if targets:
         from console.client.fleet import with_members
         from console.client.watch_session import Watcher
@@ -165,6 +164,20 @@ def _open_ui(arguments: argparse.Namespace) -> int:
         mouse=not arguments.no_mouse,
         preferences=preferences,
     )
+
+
+def _named(name: str) -> str:
+    """Id of the run or the group that is meant.
+
+    Raises:
+        NotRunningError: there is none.
+    """
+    from console.io import groups, runs
+
+    for _, record in groups.list_groups():
+        if name == record.spec.id or (name == record.spec.profile_name and not record.group.over):
+            return record.spec.id
+    return runs.find_run(name)[1].id
 
 
 def _open_there(arguments: argparse.Namespace) -> int:

@@ -189,7 +189,7 @@ def _launch_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     )
     launch.add_argument("--json", action="store_true", help="print JSON lines on stdout and nothing else there")
     screen = parser.add_argument_group("terminal UI")
-    screen.add_argument("--attach", metavar="RUN", help="open the UI on this run")
+    screen.add_argument("--attach", metavar="RUN", help="open the UI on this run, or group of machines")
     fleet_grammar.watch_options(screen)
     screen.add_argument("--replay", metavar="RUN", help="play a recorded run: its name, directory, report, or `last`")
     screen.add_argument("--demo", action="store_true", help="play a recording of a real server on an H100")

@@ -30,7 +30,7 @@ BACKEND_READS = frozenset(
     }
 )
 """A command that is copied goes into a file of this operator, as text to look at."""
-SESSION_READS = frozenset({"run", "updates", "log", "player", "refusal", "snoozes", "log_there", "close"})
+SESSION_READS = frozenset({"run", "updates", "log", "player", "refusal", "snoozes", "log_there", "hosts", "close"})
 STREAMS = frozenset({"chat"})
 """Calls that are iterated over, not awaited."""
 REMEDY = "Start it without --readonly, and without `readonly` in config.toml."

@@ -34,7 +34,7 @@ _STAMP = re.compile(
     r"(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) )?"
     r"(?:(?P<year>\d{4})-)?(?P<month>\d\d)-(?P<day>\d\d)[ T](?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
 )
-_ID = re.compile(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-")
+_ID = re.compile(r"(?:group-)?(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-")
 
 
 def _unix(year: int, month: int, day: int, hour: int, minute: int, second: int) -> float | None:

@@ -25,6 +25,7 @@ __all__ = [
     "Goodput",
     "GpuProcess",
     "GpuReading",
+    "GroupSample",
     "Hint",
     "HintState",
     "HostReading",
@@ -32,6 +33,7 @@ __all__ = [
     "Level",
     "LogPage",
     "Money",
+    "NodeFigures",
     "NodePlace",
     "Percentiles",
     "Phase",
@@ -196,6 +198,13 @@ class HostReading(Data, frozen=True, kw_only=True):
     """File descriptors of the server's API process, where clients are connected."""
     tree_open_files_limit: int | None = None
     """Its soft limit (`RLIMIT_NOFILE`)."""
+    network_interface: str | None = None
+    """The network interface that moves most now, without the loopback."""
+    network_rx_bytes_per_s: float | None = None
+    """What comes in through it. RDMA (InfiniBand, RoCE) is not counted by the kernel."""
+    network_tx_bytes_per_s: float | None = None
+    network_speed_bytes_per_s: float | None = None
+    """Of its link in one direction; `None` where its driver tells none."""
 
 
 class Percentiles(Data, frozen=True, kw_only=True):
@@ -521,6 +530,29 @@ class TrialStatus(Data, frozen=True, kw_only=True):
     """Why it went back."""
 
 
+class NodeFigures(Data, frozen=True, kw_only=True):
+    """One machine of a group at one tick, in the group's snapshot (see `console.core.groupview`)."""
+
+    host: str
+    """As the operator named it."""
+    status: ServerStatus = ServerStatus()
+    """Of its own part."""
+    words: str = ""
+    """How it is."""
+    gpus: tuple[GpuReading, ...] | None = None
+    """The last that it told, numbered over all machines of the group; `None` as in `Snapshot`."""
+    first_gpu: int = 0
+    """What its driver calls GPU 0 has this number in the group."""
+    gpu_error: str = ""
+    """Why its figures of GPUs are old, or are missing."""
+    reading: HostReading | None = None
+    silent_s: float | None = None
+    """It is cut off from here for so long: its figures are as old. `None` while it is heard."""
+    silent_why: str = ""
+    expected: tuple[PhaseTime, ...] = ()
+    """As in `RunInfo`, of its own starts."""
+
+
 class Snapshot(Data, frozen=True, kw_only=True):
     """Everything known at one tick."""
 
@@ -539,6 +571,8 @@ class Snapshot(Data, frozen=True, kw_only=True):
     """Size of `server.log` at this tick."""
     trial: TrialStatus | None = None
     """The newest trial of other settings; `None` if there was none."""
+    nodes: tuple[NodeFigures, ...] = ()
+    """The machines, in the order of their ranks, if it is one of a group; `gpus` are then those that are heard."""
 
 
 class Sample(Data, frozen=True, kw_only=True):
@@ -554,6 +588,13 @@ class Sample(Data, frozen=True, kw_only=True):
     """Ticks that were merged into this."""
     span_s: float = 0.0
     """Seconds from the first of them to the last."""
+
+
+class GroupSample(Sample, frozen=True, kw_only=True):
+    """One tick of a group, for rules that look at several machines. It is kept nowhere."""
+
+    nodes: tuple[NodeFigures, ...] = ()
+    """Those that are heard."""
 
 
 class LogPage(Data, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import psutil
 
 from console.core.models import HostReading
+from console.io.network import NetworkMeter
 from console.io.process import session_members
 
 __all__ = ["FILES_AGE_MAX_S", "MEMBERS_AGE_MAX_S", "HostSampler", "open_files"]
@@ -59,6 +60,7 @@ class HostSampler:
         self._tree: tuple[float, dict[int, float]] | None = None
         self._files = OpenFiles()
         self._files_s: float | None = None
+        self._network = NetworkMeter()
 
     def read(self, session_pid: int | None = None) -> HostReading:
         """One reading of the machine, and of the session that `session_pid` leads.
@@ -69,6 +71,7 @@ class HostSampler:
         """
         memory = psutil.virtual_memory()
         now_s = self._clock()
+        network = self._network.read(now_s)
         tree = self._read_tree(session_pid, now_s)
         files = self._open_files(session_pid, now_s)
         return HostReading(
@@ -81,6 +84,10 @@ class HostSampler:
             tree_processes=len(tree.cpu_s) if tree else None,
             tree_open_files=files.opened,
             tree_open_files_limit=files.limit,
+            network_interface=network.interface,
+            network_rx_bytes_per_s=network.rx_bytes_per_s,
+            network_tx_bytes_per_s=network.tx_bytes_per_s,
+            network_speed_bytes_per_s=network.speed_bytes_per_s,
         )
 
     def _open_files(self, session_pid: int | None, now_s: float) -> OpenFiles:

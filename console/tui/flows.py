@@ -11,6 +11,7 @@ from console.core.preflight import Check, Preflight
 from console.core.profile import EngineKind
 from console.core.watching import is_watched
 from console.tui import fmt
+from console.tui.glyphs import safe
 from console.tui.model import RunModel
 from console.tui.screens.dialogs import KEEP, ChooseRun, Confirm, Dialog, Option, Question, change_dialog, trial_dialog
 from console.tui.screens.download import DownloadScreen
@@ -96,7 +97,9 @@ def _address(app: ConsoleApp, plan: LaunchPlan) -> str:
 
 
 def _named(app: ConsoleApp, model: RunModel) -> str:
-    """A server, with its machine if that is not this one."""
+    """A server, with its machine if that is not this one, or all its machines."""
+    if model.hosts:
+        return f"{model.run.profile_name} on {', '.join(map(safe, model.hosts))}"
     return f"{model.run.profile_name} on {app.host}" if app.host else model.run.profile_name
 
 

@@ -20,6 +20,10 @@ _LOOKS: dict[LogLevel | None, tuple[str, str]] = {
 }
 PROCESS_WIDTH = 11
 """`EngineCore` and a little."""
+GROUP_PROCESS_WIDTH = 18
+"""`node-a/EngineCore` and a little."""
+HOST_WIDTH_MIN = 8
+"""Of a machine's name, however long that of the process is."""
 
 
 @lru_cache(maxsize=4096)
@@ -31,8 +35,21 @@ def painted(text: str, raw: bool) -> Line:
     if raw or not (parsed.proc or parsed.time):
         return line(head, (text if raw else parsed.message, role))
     clock = (parsed.time or "").split(" ")[-1][:8]
-    process = (parsed.proc or "")[:PROCESS_WIDTH]
-    return line(head, (f"{clock:<8} ", "muted"), (f"{process:<{PROCESS_WIDTH}} ", "muted"), (parsed.message, role))
+    process, width = parsed.proc or "", PROCESS_WIDTH
+    if "/" in process:
+        # In a group's log every line has its machine.
+        process, width = machine_first(process), GROUP_PROCESS_WIDTH
+    return line(head, (f"{clock:<8} ", "muted"), (f"{process[:width]:<{width}} ", "muted"), (parsed.message, role))
+
+
+def machine_first(process: str) -> str:
+    """`me@gpu-node-17.example.org/Worker_TP0` in little room: `…node-17/Worker_TP0`, of which the ends tell apart."""
+    host, _, name = process.partition("/")
+    host = host.rpartition("@")[2]
+    if not host[:1].isdigit():
+        host = host.partition(".")[0]
+    room = max(GROUP_PROCESS_WIDTH - 1 - len(name), HOST_WIDTH_MIN)
+    return f"{host if len(host) <= room else '…' + host[1 - room :]}/{name}"
 
 
 def with_fold(spans: Line, note: str, trace: bool) -> Line:

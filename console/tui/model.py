@@ -175,6 +175,8 @@ class RunModel:
         """By which a recording is paused and moved; a live run has none."""
         self.refusal: str = "" if self.player is not None else getattr(session, "refusal", "")
         """Why this server can only be looked at; empty where the console started it."""
+        self.hosts: tuple[str, ...] = getattr(session, "hosts", ())
+        """The machines of a group; empty for a run of one."""
         self.log = LogBuffer(
             session.log(),
             None if self.player is not None else session.log,

@@ -16,9 +16,11 @@ from console.core.overrides import apply_changes
 from console.core.profile_read import read_profile
 from tests.core.hint_examples import EXAMPLES, Example, calm
 from tests.core.hint_series import firing, profile, unjudged
+from tests.core.node_examples import NODE_EXAMPLES
 
 SHIPPED = Path(__file__).parents[2] / "profiles"
 RULES = {doc.id: doc for doc in explain_rules()}
+ALL = (*EXAMPLES, *NODE_EXAMPLES)
 SLACK_S = 3
 """A few busy samples are needed before some rules look."""
 
@@ -33,16 +35,16 @@ def ids(example: Example) -> str:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_each_rule_has_examples_and_near_misses(rule: str) -> None:
-    assert any(each.fires for each in EXAMPLES if each.rule == rule)
-    assert any(not each.fires for each in EXAMPLES if each.rule == rule)
+    assert any(each.fires for each in ALL if each.rule == rule)
+    assert any(not each.fires for each in ALL if each.rule == rule)
 
 
 def test_each_example_is_of_a_rule() -> None:
-    assert {each.rule for each in EXAMPLES} == set(RULES)
-    assert len({ids(each) for each in EXAMPLES}) == len(EXAMPLES)
+    assert {each.rule for each in ALL} == set(RULES)
+    assert len({ids(each) for each in ALL}) == len(ALL)
 
 
-@pytest.mark.parametrize("example", [each for each in EXAMPLES if each.fires], ids=ids)
+@pytest.mark.parametrize("example", [each for each in ALL if each.fires], ids=ids)
 def test_it_fires_after_its_hold_and_stops_after_its_clear(example: Example) -> None:
     engine, rule, of = engine_of(example), RULES[example.rule], profile(**example.tables)
     fired: Hint | None = None
@@ -75,7 +77,7 @@ def test_it_fires_after_its_hold_and_stops_after_its_clear(example: Example) -> 
     raise AssertionError(f"it still fires {more} s after it was over")
 
 
-@pytest.mark.parametrize("example", [each for each in EXAMPLES if not each.fires], ids=ids)
+@pytest.mark.parametrize("example", [each for each in ALL if not each.fires], ids=ids)
 def test_a_near_miss_keeps_still(example: Example) -> None:
     engine, rule = engine_of(example), RULES[example.rule]
     for second in range(int(rule.hold_s + rule.window_s) + 30):
@@ -86,7 +88,7 @@ def test_a_near_miss_keeps_still(example: Example) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_that_cannot_be_judged_says_why(rule: str) -> None:
     """With no figure of anything: each rule names what it lacks, but for those that need the run's settings alone."""
-    example = next(each for each in EXAMPLES if each.rule == rule and each.fires)
+    example = next(each for each in ALL if each.rule == rule and each.fires)
     engine = HintEngine(profile(**example.tables), **{**example.run, "engine_version": None})
     for second in range(15):
         nothing = msgspec.structs.replace(example.series(second), engine=None, gpus=None, host=None)

@@ -15,7 +15,7 @@ from console.core.hints import HintEngine, explain_rules
 from console.core.hints.hysteresis import Tracker
 from console.core.hints.needs import NEEDS
 from console.core.hints.rule import Finding, Rule
-from console.core.hints.table import RULES
+from console.core.hints.table import NODE_RULES, RULES
 from console.core.hints.window import BUSY_MIN, GAP_S, HISTORY_S
 from console.core.hints.words import duration, latency, percent, plural
 from console.core.models import (
@@ -64,6 +64,9 @@ def shown(hints: Sequence[Hint]) -> list[str]:
 def found(after: int | None = None) -> Finding:
     change = () if after is None else (ProfileChange(key="serve.max_num_seqs", before=2, after=after),)
     return Finding(evidence=("e",), change=change, gain=f"to {after}")
+
+
+ALL = (*RULES, *NODE_RULES)
 
 
 class TestTracker:
@@ -232,7 +235,7 @@ def test_a_load_that_comes_and_goes_in_seconds_does_not_flap(on: int, off: int) 
 
 class TestTable:
     def test_ids_are_unique_and_words_are_there(self) -> None:
-        assert len({rule.id for rule in RULES}) == len(RULES) >= 25
+        assert len({rule.id for rule in ALL}) == len(ALL) >= 25
         for doc in explain_rules():
             assert doc.title
             assert doc.looks_at
@@ -242,13 +245,13 @@ class TestTable:
             assert doc.doc
 
     def test_times_fit_the_history(self) -> None:
-        for rule in RULES:
+        for rule in ALL:
             assert 0 < rule.window_s <= HISTORY_S
             assert rule.hold_s > 0
             assert rule.clear_s > 0
 
     def test_needs_exist_and_each_is_used(self) -> None:
-        assert {need for rule in RULES for need in rule.needs} == set(NEEDS)
+        assert {need for rule in ALL for need in rule.needs} == set(NEEDS)
 
     def test_every_change_is_of_a_profile_field(self) -> None:
         engine = HintEngine(CAP)
@@ -258,7 +261,7 @@ class TestTable:
                     assert change.key.removeprefix("serve.") in ServeSection.__struct_fields__
 
     def test_documentation_is_the_table(self) -> None:
-        assert [doc.id for doc in explain_rules()] == [rule.id for rule in RULES]
+        assert [doc.id for doc in explain_rules()] == [rule.id for rule in ALL]
         assert msgspec.json.encode(explain_rules())
 
 

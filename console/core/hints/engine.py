@@ -7,7 +7,7 @@ from console.core.hints.needs import NEEDS
 from console.core.hints.rule import Rule, RuleDoc
 from console.core.hints.rules_host import IDLE_SPEND
 from console.core.hints.setting import Limits, Setting
-from console.core.hints.table import RULES
+from console.core.hints.table import NODE_RULES, RULES
 from console.core.hints.window import GAP_S, History, Point, Window
 from console.core.hints.words import duration
 from console.core.models import Hint, HintState, Level, Money, Sample, ServerState
@@ -179,7 +179,7 @@ def fired(rule: Rule, tracker: Tracker) -> Hint:
 
 
 def explain_rules() -> tuple[RuleDoc, ...]:
-    """The table as documentation, in order of precedence."""
+    """The tables as documentation, in order of precedence."""
     return tuple(
         RuleDoc(
             id=rule.id,
@@ -196,5 +196,5 @@ def explain_rules() -> tuple[RuleDoc, ...]:
             risk=rule.risk,
             doc=rule.doc,
         )
-        for rule in RULES
+        for rule in (*RULES, *NODE_RULES)
     )

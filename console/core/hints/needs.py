@@ -75,6 +75,11 @@ def setting_default(title: str, known: Callable[[Point, Setting], object]) -> Ne
 
 
 NEEDS: dict[str, Need] = {
+    "node-gpus": Need(
+        title="GPU readings of several machines",
+        present=lambda point, setting: bool(point.gpus) and sum(bool(node.gpus) for node in point.nodes) > 1,
+        why=lambda point, setting: "fewer than two machines tell them now",
+    ),
     "utilization": Need(
         title="GPU utilization",
         present=lambda point, setting: point.utilization is not None,

@@ -12,6 +12,7 @@ from console.core.hints.rules_gpu import EAGER_MODE, GPU_HOT, GPUS_UNEVEN, GPUS_
 from console.core.hints.rules_host import HOST_CPU, HOST_MEMORY, IDLE_SPEND, OPEN_FILES
 from console.core.hints.rules_latency import TARGETS_MISSED, TTFT_PREFILL, TTFT_QUEUE
 from console.core.hints.rules_memory import KV_CACHE_FULL, PREFILL_BUDGET, PREFIX_CACHE_OFF
+from console.core.hints.rules_nodes import NETWORK_BOUND, NODE_SLOW, NODES_UNEQUAL
 from console.core.hints.rules_parallel import ENGINES_UNEVEN, EXPERTS_UNEVEN, TP_TO_DP
 from console.core.hints.rules_pcie import PCIE_BOUND, PCIE_LINK
 from console.core.hints.rules_requests import (
@@ -23,7 +24,7 @@ from console.core.hints.rules_requests import (
 )
 from console.core.hints.rules_spec import SPEC_TOO_COSTLY, SPEC_TOO_SHORT
 
-__all__ = ["RULES"]
+__all__ = ["NODE_RULES", "RULES"]
 
 RULES: tuple[Rule, ...] = (
     GPU_FAULT,
@@ -69,3 +70,6 @@ RULES: tuple[Rule, ...] = (
     ENGINE_OLD,
     GPUS_UNUSED,
 )
+
+NODE_RULES: tuple[Rule, ...] = (NODE_SLOW, NODES_UNEQUAL, NETWORK_BOUND)
+"""Between the machines of a group: judged where one screen sees all of them, and nowhere else."""

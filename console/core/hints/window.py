@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from console.core.hints.setting import Setting
-from console.core.models import EngineReading, GpuReading, HostReading, Sample, Throttle
+from console.core.models import EngineReading, GpuReading, GroupSample, HostReading, Sample, Throttle
 
 __all__ = [
     "BUSY_MIN",
@@ -64,6 +64,7 @@ class Point:
         "gpus_in_use",
         "host",
         "kv_usage",
+        "nodes",
         "running",
         "temperature_max_c",
         "throttle",
@@ -76,6 +77,8 @@ class Point:
         self.time_s = sample.time_s
         self.gpus = sample.gpus
         self.host = sample.host
+        self.nodes = sample.nodes if isinstance(sample, GroupSample) else ()
+        """Machines of a group that are heard."""
         self.engine: EngineReading | None = sample.engine
         engine = sample.engine or EngineReading()
         self.running: float | None = engine.running

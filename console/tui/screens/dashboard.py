@@ -14,6 +14,7 @@ from textual.widgets import ContentSwitcher
 
 from console.client.api import Player
 from console.core.models import ServerState
+from console.tui import fmt
 from console.tui.actions import bindings_for
 from console.tui.glyphs import safe
 from console.tui.messages import LogGrew, SnapshotArrived
@@ -174,6 +175,10 @@ class DashboardScreen(Screen[None]):
             reason = model.snapshot.status.reason or "the server does not answer /health"
             keys = "l shows the log" if model.player is not None else "l shows the log, r restarts"
             return f"Unhealthy: {reason.rstrip('.')}. {keys}."
+        silent = [node for node in (model.snapshot.nodes if model.snapshot else ()) if node.silent_s is not None]
+        if silent:
+            cut = ", ".join(f"{node.host} for {fmt.duration(node.silent_s)}" for node in silent)
+            return safe(f"Cut off from here: {cut}. What runs there goes on.")
         disk = model.stale("disk")
         return f"{disk.error}." if disk is not None and disk.error else ""
 

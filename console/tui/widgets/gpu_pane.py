@@ -8,6 +8,7 @@ from textual.binding import BindingType
 
 from console.core.gpufacts import Fact, gpu_facts, process_facts
 from console.core.gpuhealth import gpu_troubles
+from console.core.groupview import gpu_name, place_of
 from console.core.happenings import marks
 from console.core.models import GpuReading, Level
 from console.core.xid import meaning
@@ -18,7 +19,7 @@ from console.tui.model import RunModel
 from console.tui.paint import BLANK, Line, beside, labelled, line, pad, rule
 from console.tui.widgets.chart import ChartData, chart_lines
 from console.tui.widgets.charts import stale_text
-from console.tui.widgets.gpu_table import columns_of, gpu_lines, host_line, troubles_of
+from console.tui.widgets.gpu_table import columns_of, gpu_lines, host_line, node_lines, troubles_of
 from console.tui.widgets.panel import Panel
 
 __all__ = ["GpuPane"]
@@ -72,8 +73,13 @@ class GpuPane(Panel, can_focus=True):
 
     @property
     def gpus(self) -> tuple[GpuReading, ...]:
-        """Those of the newest snapshot."""
-        return (self.model.snapshot.gpus or ()) if self.model and self.model.snapshot else ()
+        """Those of the newest snapshot; of a machine that is cut off the last ones."""
+        snapshot = self.model.snapshot if self.model else None
+        if snapshot is None:
+            return ()
+        if snapshot.nodes:
+            return tuple(gpu for node in snapshot.nodes for gpu in node.gpus or ())
+        return snapshot.gpus or ()
 
     @property
     def place(self) -> int:
@@ -92,9 +98,19 @@ class GpuPane(Panel, can_focus=True):
         gpu = gpus[self.place]
         stale = stale_text(model, "gpu")
         note = line((f"▲ figures {stale}", "warn")) if stale else line((f"{self.place + 1} of {len(gpus)}", "muted"))
-        out = [rule(f"GPU {gpu.index}  {gpu.name or ''}".rstrip(), width, note)]
-        if len(gpus) > 1:
-            rows_max = 2 if height < 19 else 4 if height < 40 else 8
+        snapshot = model.snapshot
+        nodes = snapshot.nodes if snapshot else ()
+        silent_s = place_of(nodes, gpu.index).silent_s if nodes else None
+        if silent_s is not None:
+            note = line((f"▲ figures {fmt.duration(silent_s)} old", "warn"))
+        out = [rule(f"GPU {gpu_name(snapshot, gpu.index)}  {gpu.name or ''}".rstrip(), width, note)]
+        rows_max = 2 if height < 19 else 4 if height < 40 else 8
+        if nodes:
+            rows_max = max(rows_max, 2 * len(nodes))
+            count = max(len(node.gpus or ()) for node in nodes)
+            self._selector_rows = columns_of(count, width, rows_max // len(nodes))[1]
+            out += node_lines()(nodes, width, rows_max, gpu.index)
+        elif len(gpus) > 1:
             self._selector_rows = columns_of(len(gpus), width, rows_max)[1]
             out += gpu_lines(gpus, width, rows_max, "muted" if stale else "text", chosen=self.place)
         facts = self._facts(gpu, width, model.now)

@@ -6,7 +6,7 @@ the clocks is usual under load and said quietly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from console.core.gpufacts import pair_text
 from console.core.gpuhealth import gpu_troubles
@@ -216,6 +216,13 @@ def gpu_lines(
     return beside([cells[i * rows : (i + 1) * rows] for i in range(columns)], [cell] * columns, GAP)
 
 
+def node_lines() -> Callable[..., list[Line]]:
+    """Only a group's screen loads what it needs."""
+    from console.tui.widgets.node_lines import node_gpu_lines
+
+    return node_gpu_lines
+
+
 class GpuTable(Panel):
     """GPUs and host of the newest snapshot."""
 
@@ -232,6 +239,9 @@ class GpuTable(Panel):
             return []
         screen = self.app.size.height
         rows_max = 2 if screen < 23 else 4 if screen < 30 else 8 if screen < 44 else 17
+        if snapshot.nodes:
+            # Each machine has a row of its own.
+            return node_lines()(snapshot.nodes, width, max(rows_max, 2 * len(snapshot.nodes)), troubles=screen >= 30)
         gpus = snapshot.gpus
         source = self.model.stale("gpu")
         if gpus:

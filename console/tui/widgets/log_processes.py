@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -16,6 +16,16 @@ from console.tui.widgets.panel import Panel
 from console.tui.widgets.select_list import SelectList
 
 __all__ = ["ChooseProcesses"]
+
+
+def machines_of(names: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The processes of each machine, where there are several: `node-a/Worker_TP0` is one of `node-a`."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        host, slash, _ = name.partition("/")
+        if slash:
+            found.setdefault(host, set()).add(name)
+    return {host: frozenset(each) for host, each in found.items()} if len(found) > 1 else {}
 
 
 class Words(Panel):
@@ -47,6 +57,7 @@ class ChooseProcesses(ModalScreen[None]):
         self._counts = counts
         self._chosen = set(chosen) if chosen else set(counts)
         self._changed = changed
+        self._machines = machines_of(counts)
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
@@ -55,19 +66,26 @@ class ChooseProcesses(ModalScreen[None]):
             yield Words("space choose · o only this · a all · q done", "muted")
 
     def on_mount(self) -> None:
-        """In the order of their first line."""
+        """In the order of their first line, in a group each machine before all of them."""
         rows = self.query_one(SelectList)
-        rows.show(list(self._counts))
+        rows.show([*self._machines, *self._counts])
         rows.focus()
 
     def _row(self, key: str, width: int, chosen: bool) -> Line:
-        on = key in self._chosen
+        names = self._names(key)
+        on = names <= self._chosen
+        count = sum(self._counts[name] for name in names)
+        shown = f"{key}: all of it" if key in self._machines else key or "no process named"
         return line(
             ("▸ " if chosen else "  ", "accent"),
             ("✓ " if on else "  ", "ok"),
-            (f"{clip(key or 'no process named', 28):<29}", "strong" if on else "muted"),
-            (f"{self._counts[key]:>11,} lines", "muted"),
+            (f"{clip(shown, 28):<29}", "strong" if on else "muted"),
+            (f"{count:>11,} lines", "muted"),
         )
+
+    def _names(self, key: str) -> frozenset[str]:
+        """The processes that a row stands for."""
+        return self._machines.get(key) or frozenset({key})
 
     def _tell(self) -> None:
         everything = not self._chosen or self._chosen >= set(self._counts)
@@ -78,14 +96,15 @@ class ChooseProcesses(ModalScreen[None]):
         """This one, or not; without any all are shown."""
         key = self.query_one(SelectList).selected_key
         if key is not None:
-            self._chosen ^= {key}
+            names = self._names(key)
+            self._chosen = self._chosen - names if names <= self._chosen else self._chosen | names
             self._tell()
 
     def action_only(self) -> None:
         """None but this one."""
         key = self.query_one(SelectList).selected_key
         if key is not None:
-            self._chosen = {key}
+            self._chosen = set(self._names(key))
             self._tell()
 
     def action_all(self) -> None:

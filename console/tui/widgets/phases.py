@@ -10,6 +10,7 @@ from console.tui import fmt
 from console.tui.model import RunModel
 from console.tui.paint import BLANK, Line, Span, cut, labelled, line, line_width, rule, wrapped
 from console.tui.widgets.gpu_table import meter
+from console.tui.widgets.node_lines import node_phase_lines, node_words_lines
 from console.tui.widgets.panel import Panel
 
 __all__ = ["PHASE_WORDS", "Phases", "phase_lines", "stop_lines"]
@@ -179,8 +180,11 @@ class Phases(Panel):
         if model.snapshot is None:
             return [rule("Waiting for the supervisor", width), BLANK]
         status, now = model.snapshot.status, model.now
+        nodes = model.snapshot.nodes
         if status.state is ServerState.STOPPING:
-            return stop_lines(model, status, now, width)
+            return stop_lines(model, status, now, width) + (node_words_lines(nodes, width) if nodes else [])
+        if nodes:
+            return self._of_group(model, status, width)
         model.count_start()
         filled = memory_filled(model.snapshot.gpus)
         run = model.run
@@ -197,4 +201,19 @@ class Phases(Panel):
         if self.app.size.height >= 34:
             rows = (("Model", run.model, "text"), ("Address", run.url, "text"), ("Run", run.id, "muted"))
             out += [BLANK, *labelled((*rows, ("Command", " ".join(run.argv), "muted")), width)]
+        return out
+
+    def _of_group(self, model: RunModel, status: ServerStatus, width: int) -> list[Line]:
+        """The head's progress as that of the whole start, then each machine's."""
+        nodes, run, now = model.snapshot.nodes if model.snapshot else (), model.run, model.now
+        note = line((_deadline(status, now), "muted"), ("  s cancels", "muted"))
+        out = [rule(f"Starting on {len(nodes)} machines", width, note)]
+        progress = start_progress(run.expected, status, now, run.expected_ready_s)
+        if progress is not None:
+            out += overall_lines(progress, width)
+        out += node_phase_lines(nodes, now, width, PHASE_WORDS)
+        if self.app.size.height >= 34:
+            machines = ", ".join(node.host for node in nodes)
+            rows = (("Model", run.model, "text"), ("Address", run.url, "text"), ("Machines", machines, "text"))
+            out += [BLANK, *labelled((*rows, ("Group", run.id, "muted")), width)]
         return out
