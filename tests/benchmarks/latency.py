@@ -41,7 +41,7 @@ class Answer:
 
 def latency(world: World, quick: bool) -> None:
     """p50 and p99 at 160×50, from the key in the terminal to the characters that answer it."""
-    count = 20 if quick else 300
+    count = 20 if quick else 200
     see_gpus(world)
     columns = " ".join(f"{name:>8}" for name in ("p50 ms", "p99 ms", "most ms"))
     print(f"    {'':<32} {columns}  {'less what it waited for a CPU':>26} {'n':>5}")
