@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import subprocess
 import sys
 from array import array
 
 import msgspec
 
 from console.core.errors import UsageError
-from console.io.engines.child import uninterrupted
 from console.io.logsearch_child import CPU_S, FRAME, REFUSED
 
 __all__ = ["LogSearcher"]
 
 
 class LogSearcher:
-    """One search. Make it with `begin`, end it with `close`."""
+    """One search. Make it with `begin`, end it with `close`.
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - asked for in `begin`
-        self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
+    A socket and `Popen`, not asyncio's own subprocess: that one, cancelled while it connects its pipes as a loop ends,
+    waits for ever, or leaves its process behind (Python 3.11).
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader
+    ) -> None:
+        self._process, self._stdin, self._stdout = process, stdin, stdout
 
     @classmethod
     async def begin(cls, text: str, *, regex: bool) -> LogSearcher:
@@ -30,21 +36,24 @@ class LogSearcher:
         Raises:
             OSError: it cannot be started.
         """
-        starting = asyncio.ensure_future(
-            asyncio.create_subprocess_exec(
-                sys.executable, "-m", "console.io.logsearch_child",
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        )  # fmt: skip
-        # Cancelled in the middle, with the loop about to end, asyncio would not wait for the process.
+        ours, theirs = socket.socketpair()
         try:
-            searcher = cls(await asyncio.shield(starting))
-        except asyncio.CancelledError:
-            await uninterrupted(asyncio.wait([starting]))
-            if not starting.exception():
-                await cls(starting.result()).close()
+            with theirs:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "console.io.logsearch_child"],
+                    stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, start_new_session=True,
+                )  # fmt: skip
+        except BaseException:
+            ours.close()
             raise
+        try:
+            stdout, stdin = await asyncio.open_unix_connection(sock=ours)
+        except BaseException:
+            ours.close()
+            process.kill()
+            process.wait()
+            raise
+        searcher = cls(process, stdin, stdout)
         try:
             await searcher._send(0, msgspec.json.encode({"text": text, "regex": regex}))
         except BaseException:
@@ -71,7 +80,7 @@ class LogSearcher:
             lines.frombytes(await stdout.readexactly(count * lines.itemsize))
             spans.frombytes(await stdout.readexactly(count * spans.itemsize))
         except asyncio.IncompleteReadError as error:
-            code = await self._process.wait()
+            code = self._process.wait()  # its end of the socket is closed: it has ended
             if code < 0:
                 raise UsageError(
                     "too slow a pattern", f"stopped after {CPU_S:g} s near line {first_line:,}", "Make it simpler."
@@ -84,12 +93,9 @@ class LogSearcher:
         await self._stdin.drain()
 
     async def close(self) -> None:
-        """End the process, also where whoever closes it is cancelled meanwhile."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        """End the process. Done before anything is waited for, so that a cancellation leaves nothing behind."""
+        self._process.kill()
+        self._process.wait()
         self._stdin.close()
-        await uninterrupted(self._ended())
-
-    async def _ended(self) -> None:
-        await self._process.wait()
-        await self._stdout.read()  # asyncio lets go of a process only once its pipes have ended
+        with contextlib.suppress(OSError):
+            await self._stdin.wait_closed()

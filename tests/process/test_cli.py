@@ -82,12 +82,12 @@ def test_targets_of_the_profile_are_judged(tmp_path_factory: pytest.TempPathFact
 
         def words() -> str:
             said = world.run("status").stdout
-            return said if "TTFT p95" in said else ""
+            # Percentiles and how requests ended may come with different scrapes.
+            return said if "TTFT p95" in said and "stop 1" in said else ""
 
         said = wait_for("figures in words", words)
         assert "(met 60 s)" in said
         assert "goodput" in said
-        assert "stop 1" in said
         run = wait_for("the run", world.status)["run"]
         assert (run["ttft_target_s"], run.get("tpot_target_s")) == (60, None)
     finally:
