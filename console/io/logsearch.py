@@ -17,6 +17,11 @@ from console.io.logsearch_child import CPU_S, FRAME, REFUSED
 __all__ = ["LogSearcher"]
 
 
+def _start(handle: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "console.io.logsearch_child"]
+    return subprocess.Popen(command, stdin=handle, stdout=handle, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
 class LogSearcher:
     """One search. Make it with `begin`, end it with `close`.
 
@@ -39,10 +44,7 @@ class LogSearcher:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "console.io.logsearch_child"],
-                    stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, start_new_session=True,
-                )  # fmt: skip
+                process = _start(theirs.fileno())
         except BaseException:
             ours.close()
             raise
