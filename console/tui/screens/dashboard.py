@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DashboardScreen"]
 
-LOG_PERIOD_S = 0.2
+LOG_PERIOD_S = 0.35
 LAYOUT_WAIT_S = 0.02
 """After so long a pane that was just shown is looked at again: has it its size?"""
 MISSING_SHOWN_S = 10.0
