@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from console.cli.host_grammar import one_machine
 from console.cli.output import Output
 from console.core.errors import ExitCode, NotRunningError, UsageError
 from console.core.flat import columns_of
@@ -41,6 +42,8 @@ def export(arguments: argparse.Namespace, output: Output) -> int:
         from console.cli.proxy import export_proxy
 
         return export_proxy(arguments, output)
+    if len(arguments.hosts) > 1:
+        raise one_machine(arguments.hosts)
     if arguments.run_name in DEPLOYMENTS:
         from console.cli.deploy import export_profile
 

@@ -8,7 +8,7 @@ import contextlib
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from console.cli import tasks
 from console.cli.output import Output, Steps, is_terminal
@@ -61,6 +61,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 option = _option(name)
                 raise UsageError(f"{option} needs --profile", "", f"dsv4-console --profile NAME {option} …")
         check_views(given)
+        if len(arguments.hosts) > 1:
+            return _open_fleet(arguments)
         if arguments.host is not None:
             return _open_there(arguments)
         return _play(arguments, output) if arguments.replay or arguments.demo else _open_ui(arguments)
@@ -152,18 +154,65 @@ def _open_ui(arguments: argparse.Namespace) -> int:
     preferences = _preferences(arguments)
     targets, preferences = _watched(arguments, preferences)
     backend = with_groups(DeferredBackend(arguments.engine, allow_public=arguments.allow_public_without_key))
-    if targets:
-        from console.client.fleet import with_members
-        from console.client.watch_session import Watcher
-
-        backend = with_members(backend, (Watcher(targets),))
     return run_tui(
-        backend,
+        _with_watched(backend, targets),
         attach_run=attach,
         ascii_glyphs=arguments.ascii,
         mouse=not arguments.no_mouse,
         preferences=preferences,
     )
+
+
+def _with_watched(backend: Backend, targets: Sequence[WatchTarget]) -> Backend:
+    """This backend, with the endpoints that are watched from here."""
+    if not targets:
+        return backend
+    from console.client.fleet import with_members
+    from console.client.watch_session import Watcher
+
+    return with_members(backend, (Watcher(targets),))
+
+
+def _open_fleet(arguments: argparse.Namespace) -> int:
+    """The UI on the servers of this machine and of those that are named, all in one list."""
+    if arguments.attach is not None:
+        raise UsageError("--attach is about one machine", "--host names several", "Choose in the list: ⏎ on a row.")
+    _refuse_playing(arguments)
+    _need_a_terminal("Use `dsv4-console fleet --host A --host B`.")
+    from console.cli.remote import lines_to
+    from console.client.deferred import DeferredBackend
+    from console.client.fleet import with_members
+    from console.client.remote.host import RemoteHost
+    from console.group.backend import with_groups
+    from console.tui.run import run_tui
+
+    targets, preferences = _watched(arguments, _preferences(arguments))
+    local = with_groups(DeferredBackend(arguments.engine, allow_public=arguments.allow_public_without_key))
+    lines = lines_to(arguments)
+    hosts = tuple(map(RemoteHost, lines))
+
+    async def leave() -> None:
+        await asyncio.gather(*(host.close() for host in hosts))
+
+    try:
+        return run_tui(
+            _with_watched(with_members(local, hosts), targets),
+            ascii_glyphs=arguments.ascii,
+            mouse=not arguments.no_mouse,
+            preferences=preferences,
+            hosts=tuple(host.host for host in hosts),
+            at_end=leave,
+        )
+    finally:
+        for line in lines:
+            line.ssh.close()
+
+
+def _refuse_playing(arguments: argparse.Namespace) -> None:
+    """Raises UsageError where a recording is to be played on another machine."""
+    for name in ("replay", "demo"):
+        if getattr(arguments, name):
+            raise UsageError(f"{_option(name)} plays what is here", "and --host is about there", "Leave --host out.")
 
 
 def _named(name: str) -> str:
@@ -182,19 +231,19 @@ def _named(name: str) -> str:
 
 def _open_there(arguments: argparse.Namespace) -> int:
     """The UI here, on the servers of another machine."""
-    for name in ("replay", "demo"):
-        if getattr(arguments, name):
-            raise UsageError(f"{_option(name)} plays what is here", "and --host is about there", "Leave --host out.")
+    _refuse_playing(arguments)
     _need_a_terminal("Use --host with --profile NAME or a command, like `dsv4-console --host BOX status`.")
     from console.cli.remote import line_to
+    from console.cli.watched import targets_from
     from console.client.remote.backend import RemoteBackend
     from console.tui.run import run_tui
 
     preferences = _preferences(arguments)
+    targets = targets_from(arguments.watch, arguments.api_key_env, configured=())
     line = line_to(arguments)
     try:
         return run_tui(
-            RemoteBackend(line),
+            _with_watched(cast("Backend", RemoteBackend(line)), targets),
             attach_run=arguments.attach,
             ascii_glyphs=arguments.ascii,
             mouse=not arguments.no_mouse,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from console import __version__
 from console.cli import bench_grammar, export_grammar, fleet_grammar, host_grammar, web_grammar
+from console.cli.host_grammar import LAUNCH
 from console.core.errors import UsageError
 from console.core.preferences import THEMES
 
@@ -29,10 +30,6 @@ Files: profiles in $XDG_CONFIG_HOME/dsv4-console/profiles, engines in $XDG_DATA_
 runs and logs in $XDG_STATE_HOME/dsv4-console/runs."""
 
 
-LAUNCH = "launch.run"
-"""What runs where no command is named."""
-
-
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         # An option may not be shortened: `--dr` must never come to mean something else in a later version.
@@ -51,10 +48,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = build()
     arguments = parser.parse_args(argv)
     arguments.typed = argv
+    host_grammar.gather(arguments)
     if arguments.host is None:
         if arguments.group_hosts is None:
             host_grammar.check_none(arguments)
-    elif arguments.function != LAUNCH or arguments.profile is not None:
+    elif arguments.function != host_grammar.FLEET and (arguments.function != LAUNCH or arguments.profile is not None):
         arguments.command, arguments.function = arguments.function, host_grammar.ELSEWHERE
         return arguments
     if arguments.function != LAUNCH:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from console.cli import tasks
 from console.cli.output import Output
+from console.cli.remote import target_of
 from console.cli.watched import targets_from
+from console.client.remote.backend import RemoteBackend
+from console.client.remote.line import Line
 from console.client.watch_session import Watcher
 from console.core.errors import ExitCode, NotRunningError, UsageError
+from console.core.hosts import served_from
+from console.core.models import RunInfo
 from console.core.proxy import PROXIES, Balanced, ProxyError, ProxySpec
 from console.core.watching import WatchTarget
 from console.io import export as writers
 from console.io import runs
+from console.io.ssh import address_of
 
 __all__ = ["PROXY", "export_proxy"]
 
@@ -49,11 +56,18 @@ def export_proxy(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _servers(arguments: argparse.Namespace) -> tuple[Balanced, ...]:
-    """Those that are named, else all that run here and all that `config.toml` watches."""
+    """Those that are named, else all that run here or on a machine that is named, and all that `config.toml` watches.
+
+    A machine that cannot be reached is an error: a proxy without its servers would look like a proxy over all.
+    """
     words: Sequence[str] = arguments.proxy_servers
-    urls = [word for word in words if "://" in word]
+    names, urls = [word for word in words if "://" not in word], [word for word in words if "://" in word]
     targets = targets_from(urls, arguments.proxy_api_key_env, configured=() if words else None)
-    found = [_run(word) for word in words if "://" not in word] if words else _live()
+    there = tasks.run(_elsewhere(arguments)) if arguments.hosts else []
+    if names:
+        found = [server for name in names for server in _named(name, there)]
+    else:
+        found = [] if words else [*_live(), *(_balanced_there(*each) for each in there)]
     found += tasks.run(_asked(targets))
     if not found:
         raise NotRunningError(
@@ -66,6 +80,62 @@ def _servers(arguments: argparse.Namespace) -> tuple[Balanced, ...]:
     )
 
 
+class _There(NamedTuple):
+    """A run of another machine."""
+
+    host: str
+    address: str
+    """Of the machine, as SSH knows it."""
+    run: RunInfo
+
+
+async def _elsewhere(arguments: argparse.Namespace) -> list[_There]:
+    """What serves on the machines that are named."""
+    found = []
+    for host in arguments.hosts:
+        target = target_of(arguments, host)
+        line = Line(target)
+        await asyncio.to_thread(line.open)
+        try:
+            address = await asyncio.to_thread(address_of, target)
+            found += [_There(host, address, run) for run in await RemoteBackend(line).runs() if run.url]
+        finally:
+            await line.close()
+    return found
+
+
+def _balanced_there(host: str, address: str, run: RunInfo) -> Balanced:
+    """A server of another machine, by an address that is not that machine's own.
+
+    Raises:
+        UsageError: it has none.
+    """
+    url = served_from(run, address)
+    if not url:
+        raise UsageError(
+            f"Only {host} itself reaches {run.profile_name}",
+            f"it listens at {run.url} there",
+            f"Start it there with --set serve.host={address} (with VLLM_API_KEY set, as others reach it then), or let "
+            f"the proxy run there too: dsv4-console --host {host} export proxy nginx",
+        )
+    return Balanced(name=f"{host}/{run.id}", url=url, model=run.model)
+
+
+def _named(name: str, there: Sequence[_There]) -> list[Balanced]:
+    """The run of this machine that is meant, and those of others with this id or of this profile."""
+    found = [
+        _balanced_there(*each)
+        for each in there
+        if name in (each.run.id, each.run.profile_name, f"{each.host}/{each.run.id}")
+    ]
+    try:
+        return [_run(name), *found]
+    except NotRunningError:
+        if not found:
+            raise
+        return found
+
+
 def _run(name: str) -> Balanced:
     _, info = runs.find_run(name)
     if not runs.is_live(info):
@@ -74,7 +144,7 @@ def _run(name: str) -> Balanced:
 
 
 def _live() -> list[Balanced]:
-    live = [info for _, info in runs.list_runs() if runs.is_live(info)]
+    live = [info for _, info in runs.list_runs() if runs.is_live(info) and info.url]
     return [Balanced(name=info.id, url=info.url, model=info.model) for info in live]
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console.cli.host_grammar import HOST_OPTIONS
 from console.cli.output import Output, is_terminal
-from console.core.errors import ExitCode, UsageError
+from console.core.errors import ExitCode, RemoteError, UsageError
 from console.core.sshfaults import CONNECTION_FAILED, ssh_error
 from console.io.config import read_configuration
 
@@ -19,25 +22,32 @@ if TYPE_CHECKING:
     from console.client.remote.line import Line
     from console.io.ssh import SshTarget
 
-__all__ = ["far_end", "line_to", "pass_on", "target_of", "without_host"]
+__all__ = ["far_end", "line_to", "lines_to", "pass_on", "target_of", "without_host"]
 
+LOG_IN_S = 5.0
+"""So long all machines together have to let us in before the screen is painted, or the table made."""
 SAID_BYTES_MAX = 4096
 NOT_THERE = ("keys.keys", "keys.reference", "web.web")
 """Commands about this terminal, which nobody there has."""
 
 
-def target_of(arguments: argparse.Namespace) -> SshTarget:
+def target_of(arguments: argparse.Namespace, host: str | None = None) -> SshTarget:
     """The machine that is meant.
+
+    Args:
+        arguments: of the command line.
+        host: which, where it names several.
 
     Raises:
         UsageError: it is no name of a host, or the configuration has a mistake.
     """
     from console.io.ssh import CONSOLE, SshTarget
 
-    section = read_configuration().host.get(arguments.host)
+    host = host or arguments.host
+    section = read_configuration().host.get(host)
     command = arguments.remote_command or (section.command if section else "") or CONSOLE
     config = Path(arguments.ssh_config).expanduser() if arguments.ssh_config else None
-    return SshTarget(arguments.host, config, command).check()
+    return SshTarget(host, config, command).check()
 
 
 def line_to(arguments: argparse.Namespace) -> Line:
@@ -54,6 +64,43 @@ def line_to(arguments: argparse.Namespace) -> Line:
     line = Line(target_of(arguments), options)
     line.open()
     return line
+
+
+def lines_to(arguments: argparse.Namespace) -> tuple[Line, ...]:
+    """A line to each machine that is named, logged in as far as that goes now: no machine holds up the others.
+
+    All are tried at a time, without a question. Then, one after the other and where there is a terminal, those at which
+    OpenSSH has to ask. One that cannot be reached is tried again later, and is no error here.
+
+    Raises:
+        UsageError: one is no name of a host, or the configuration has a mistake.
+    """
+    from console.client.remote.line import MUST_ASK, Line
+
+    lines = tuple(Line(target_of(arguments, host)) for host in arguments.hosts)
+    asks: list[Line] = []
+
+    def log_in(line: Line) -> None:
+        try:
+            line.ssh.open(ask=False)
+        except RemoteError as error:
+            if error.cause in MUST_ASK:
+                asks.append(line)
+
+    threads = [(line, threading.Thread(target=log_in, args=(line,), daemon=True)) for line in lines]
+    for _, thread in threads:
+        thread.start()
+    until_s = time.monotonic() + LOG_IN_S
+    for line, thread in threads:
+        thread.join(max(until_s - time.monotonic(), 0.0))
+        if thread.is_alive():
+            line.ssh.close()  # ends the attempt; the line makes its own ones
+            thread.join()
+    if is_terminal(sys.stdin, sys.stderr):
+        for line in asks:
+            with contextlib.suppress(RemoteError):
+                line.ssh.open(ask=True)
+    return lines
 
 
 def pass_on(arguments: argparse.Namespace, _output: Output) -> int:

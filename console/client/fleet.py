@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from typing import Any, Protocol, cast
+from urllib.parse import urlsplit
 
-from console.client.api import Backend, Lost, Session
+from console.client.api import Away, Backend, Lost, Session
 from console.client.watch_session import refused
-from console.core.errors import ConsoleError
+from console.core.errors import ConsoleError, RemoteError
 from console.core.fleet import FleetRow, row_of, worst_first
-from console.core.models import RunInfo, ServerState, Snapshot
+from console.core.hosts import machine_of
+from console.core.models import NodePlace, RunInfo, ServerState, Snapshot
+from console.core.nodes import is_loopback
 from console.protocol import Pushed
 
 __all__ = ["Fleet", "Member", "with_members"]
@@ -49,19 +52,30 @@ class _Fleet:
         return self._about_one(name) if name in ABOUT_ONE else getattr(self._inner, name)
 
     async def runs(self) -> tuple[RunInfo, ...]:
-        """Those of this machine, then those of each member; a server that several have counts once, for the first."""
+        """Those of this machine, then those of each member; a server that several have counts once, for the first.
+
+        A group is one server: where it is known as a whole, or its head is, its machines' own runs are part of it.
+        """
         found = list(await self._inner.runs())
         for member in self._members:
             theirs = await member.runs()
             self._homes |= {run.id: member for run in theirs}
             known = {place_of(run) for run in found}
             found += [run for run in theirs if place_of(run) not in known]
-        return tuple(found)
+        heads = {run.place.group for run in found if run.place is not None and run.place.rank == 0}
+        groups = {run.id for run in found if run.place is None}
+        return tuple(run for run in found if run.place is None or not _is_part(run.place, groups, heads))
 
     async def attach(self, run_id: str) -> Session:
         """Attach where it is at home."""
         home = await self._home(run_id)
         return await (self._inner if home is None else home).attach(run_id)
+
+    async def look(self, run_id: str) -> Session:
+        """As `attach`, where only figures are wanted."""
+        home = await self._home(run_id)
+        found: Session = await look_of(self._inner if home is None else home)(run_id)
+        return found
 
     async def _home(self, run_id: str) -> Member | None:
         for member in self._members if run_id not in self._homes else ():
@@ -91,9 +105,26 @@ def with_members(inner: Backend, members: Sequence[Member]) -> Backend:
     return cast("Backend", _Fleet(inner, members)) if members else inner
 
 
+def look_of(source: Any) -> Callable[[str], Any]:
+    """How a source of servers is asked for figures alone."""
+    found: Callable[[str], Any] = getattr(source, "look", source.attach)
+    return found
+
+
+def _is_part(place: NodePlace, groups: Container[str], heads: Container[str]) -> bool:
+    """Whether a machine's run of a group is told of by another row already."""
+    return place.group in groups or (place.rank > 0 and place.group in heads)
+
+
 def place_of(run: RunInfo) -> str:
-    """Where a server is reached, as one that several sources have is recognized."""
-    return run.url.replace("//localhost:", "//127.0.0.1:").rstrip("/")
+    """Where a server is reached, as one that several sources have is recognized.
+
+    A loopback address is another one on each machine, and what has none is only itself.
+    """
+    url = run.url.replace("//localhost:", "//127.0.0.1:").rstrip("/")
+    if not url:
+        return run.id
+    return f"{machine_of(run.id)} {url}" if is_loopback(urlsplit(url).hostname or "") else url
 
 
 class _Seat:
@@ -105,6 +136,7 @@ class _Seat:
         self.seen_s: float | None = None
         self.ticks = 0
         self.lost = ""
+        self.away = ""
         self.task: asyncio.Task[None] | None = None
 
 
@@ -131,11 +163,11 @@ class Fleet:
 
     def _row(self, seat: _Seat) -> FleetRow:
         age_s = None if seat.seen_s is None else self._clock() - seat.seen_s
-        return row_of(seat.run, seat.snapshot, age_s=age_s, lost=seat.lost)
+        return row_of(seat.run, seat.snapshot, age_s=age_s, lost=seat.lost, away=seat.away)
 
     def heard(self, ticks: int) -> bool:
         """Whether it is known which servers there are, and each has told `ticks` times or cannot be reached."""
-        return self.looked and all(seat.ticks >= ticks or seat.lost for seat in self._seats.values())
+        return self.looked and all(seat.ticks >= ticks or seat.lost or seat.away for seat in self._seats.values())
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -177,9 +209,11 @@ class Fleet:
     async def _follow(self, seat: _Seat) -> None:
         while True:
             try:
-                session = await self._backend.attach(seat.run.id)
+                session = await look_of(self._backend)(seat.run.id)
+            except RemoteError as error:
+                seat.away = _words(error)
             except ConsoleError as error:
-                seat.lost = error.title + (f": {error.message}" if error.message else "")
+                seat.lost = _words(error)
             else:
                 try:
                     await self._take_all(seat, session)
@@ -191,10 +225,17 @@ class Fleet:
         updates: AsyncIterator[Any] = session.updates()
         async with contextlib.aclosing(cast("Any", updates)):
             async for update in updates:
+                if isinstance(update, Away):
+                    seat.away = update.reason
                 if isinstance(update, Lost):
                     over = seat.snapshot is not None and seat.snapshot.status.over
-                    seat.lost = "" if over else update.reason
+                    seat.lost, seat.away = "" if over else update.reason, ""
                     return
                 if isinstance(update, Pushed):
                     seat.run, seat.snapshot = session.run, update.snapshot
-                    seat.seen_s, seat.ticks, seat.lost = self._clock(), seat.ticks + 1, ""
+                    seat.seen_s, seat.ticks, seat.lost, seat.away = self._clock(), seat.ticks + 1, "", ""
+
+
+def _words(error: ConsoleError) -> str:
+    """An error on one line."""
+    return ": ".join([error.title, *error.message.splitlines()[-1:]])

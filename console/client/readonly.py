@@ -30,7 +30,9 @@ BACKEND_READS = frozenset(
     }
 )
 """A command that is copied goes into a file of this operator, as text to look at."""
-SESSION_READS = frozenset({"run", "updates", "log", "player", "refusal", "snoozes", "log_there", "hosts", "close"})
+SESSION_READS = frozenset(
+    {"run", "updates", "log", "player", "refusal", "snoozes", "log_there", "host", "hosts", "close"}
+)
 STREAMS = frozenset({"chat"})
 """Calls that are iterated over, not awaited."""
 REMEDY = "Start it without --readonly, and without `readonly` in config.toml."
@@ -60,6 +62,11 @@ class _Guard:
 class _GuardedBackend(_Guard):
     async def attach(self, run_id: str) -> Session:
         return cast("Session", _Guard(await self._inner.attach(run_id), SESSION_READS))
+
+    async def look(self, run_id: str) -> Session:
+        """As `attach`, where only figures are wanted and the backend knows the difference."""
+        look = getattr(self._inner, "look", self._inner.attach)
+        return cast("Session", _Guard(await look(run_id), SESSION_READS))
 
     async def recover(self) -> tuple[str, ...]:
         """A run that lost its supervisor stays as it is: giving it a new one is a change."""

@@ -9,6 +9,7 @@ from itertools import pairwise
 import msgspec
 
 from console.core.gpuchoice import VISIBLE
+from console.core.hosts import is_machine, machine_of
 from console.core.models import HintState, Level, RunInfo, ServerState, Snapshot
 from console.core.watching import Trouble, is_watched, trouble_of
 
@@ -63,6 +64,10 @@ class FleetRow(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     """By which it is attached to."""
+    host: str = ""
+    """Its machine, as `--host` named it; empty for this one and for what is watched."""
+    is_machine: bool = False
+    """No server: this machine is out of reach, and it is not known what runs there."""
     name: str
     url: str
     watched: bool
@@ -92,6 +97,8 @@ class FleetTotals(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over the rows that know a figure; `None` where none does."""
 
     servers: int
+    machines_away: int
+    """Machines of which it is not known what runs there; none of them is in `servers`."""
     ready: int
     gpus: int | None
     running: int | None
@@ -112,16 +119,19 @@ class FleetDocument(msgspec.Struct, frozen=True, kw_only=True):
     totals: FleetTotals
 
 
-def row_of(run: RunInfo, snapshot: Snapshot | None, *, age_s: float | None, lost: str = "") -> FleetRow:
+def row_of(run: RunInfo, snapshot: Snapshot | None, *, age_s: float | None, lost: str = "", away: str = "") -> FleetRow:
     """One server as its newest snapshot has it.
 
     Args:
         age_s: seconds since that snapshot came.
         lost: why nobody tells of it any more; empty while somebody does.
+        away: why there is no way to its machine; empty while there is one.
     """
-    state, why = _state(run, snapshot, age_s, lost)
+    state, why = (FleetState.UNREACHABLE, away) if away else _state(run, snapshot, age_s, lost)
     base = FleetRow(
         id=run.id,
+        host=machine_of(run.id),
+        is_machine=is_machine(run.id),
         name=run.profile_name,
         url=run.url,
         watched=is_watched(run),
@@ -132,7 +142,7 @@ def row_of(run: RunInfo, snapshot: Snapshot | None, *, age_s: float | None, lost
         usd_per_hour=run.usd_per_hour,
         age_s=age_s,
     )
-    if snapshot is None or lost or (age_s is not None and age_s > STALE_S):
+    if snapshot is None or lost or away or (age_s is not None and age_s > STALE_S):
         return base
     engine = snapshot.engine
     firing = [hint for hint in snapshot.hints if hint.state is HintState.FIRING]
@@ -192,15 +202,17 @@ def gpus_text(gpus: Sequence[int] | None) -> str:
 def worst_first(rows: Iterable[FleetRow]) -> tuple[FleetRow, ...]:
     """By state, then by the worst hint, how many fire, and name: figures that move each second move no row."""
 
-    def key(row: FleetRow) -> tuple[int, int, int, str, str]:
+    def key(row: FleetRow) -> tuple[int, int, int, str, str, str]:
         level = -1 if row.hints_level is None else list(Level).index(row.hints_level)
-        return ORDER[row.state], -level, -len(row.hints or ()), row.name, row.id
+        return ORDER[row.state], -level, -len(row.hints or ()), row.host, row.name, row.id
 
     return tuple(sorted(rows, key=key))
 
 
 def totals_of(rows: Sequence[FleetRow]) -> FleetTotals:
     """What all of them come to."""
+    machines_away = sum(row.is_machine for row in rows)
+    rows = [row for row in rows if not row.is_machine]
 
     def known(read: Callable[[FleetRow], float | None]) -> float | None:
         values = [value for row in rows if (value := read(row)) is not None]
@@ -212,6 +224,7 @@ def totals_of(rows: Sequence[FleetRow]) -> FleetTotals:
 
     return FleetTotals(
         servers=len(rows),
+        machines_away=machines_away,
         ready=sum(row.state is FleetState.READY for row in rows),
         gpus=whole(lambda row: None if row.gpus is None else len(row.gpus)),
         running=whole(lambda row: row.running),

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from console.core.fleet import FleetRow, FleetTotals
 from console.core.units import UNKNOWN, latency_text, ratio_text, short_count_text, usd_text
 
-__all__ = ["COLUMNS", "Column", "hints_words", "totals_words"]
+__all__ = ["COLUMNS", "Column", "hints_words", "name_words", "place_words", "totals_words"]
 
 
 class Column(NamedTuple):
@@ -35,6 +35,18 @@ COLUMNS: Final[tuple[Column, ...]] = (
 """In the order in which they stand; the last go first where there is little room."""
 
 
+def name_words(row: FleetRow) -> str:
+    """What it is called in a list: its profile, after its machine if that is another one."""
+    return f"{row.host}/{row.name}" if row.host and not row.is_machine else row.name
+
+
+def place_words(row: FleetRow) -> str:
+    """Where it is, in a few words."""
+    if row.is_machine:
+        return "not known what runs there"
+    return f"{row.url} on {row.host}" if row.host else row.url
+
+
 def hints_words(row: FleetRow) -> str:
     """Ids of the hints that fire; `–` where nothing was judged."""
     if row.hints is None:
@@ -57,6 +69,8 @@ def totals_words(totals: FleetTotals) -> str:
         parts.append(f"{usd_text(totals.usd_per_hour)}/h{more}")
     if totals.hints:
         parts.append(f"{totals.hints} hint{'s' if totals.hints > 1 else ''}")
+    if totals.machines_away:
+        parts.append(f"{totals.machines_away} machine{'s' if totals.machines_away > 1 else ''} out of reach")
     if totals.without_figures:
         parts.append(f"{totals.without_figures} without figures")
     return " · ".join(parts)

@@ -25,7 +25,7 @@ from console.core.profile import Profile
 from console.group.driver import order_for, target_of
 from console.io import profiles
 from console.io.groups import GroupDir, GroupRecord, GroupSpec, create_group, is_held
-from console.io.ssh import SshConnection, SshTarget
+from console.io.ssh import SshConnection, SshTarget, address_of
 
 __all__ = ["check_hosts", "draft", "hold", "make_group"]
 
@@ -63,7 +63,7 @@ def draft(
             "Name each machine once, the head first." if nodes > 1 else "Choose a profile with hardware.nodes above 1.",
         )
     if ADDRESS not in changes and (profile.network.address is None or is_loopback(profile.network.address)):
-        changes[ADDRESS] = _host_name(SshTarget(hosts[0], _path(ssh_config), ssh_commands[0]))
+        changes[ADDRESS] = address_of(SshTarget(hosts[0], _path(ssh_config), ssh_commands[0]))
         profile = apply_overrides(stored.profile, changes)
     address = profile.network.address or ""
     port = watched_port(profile)
@@ -232,18 +232,3 @@ def _url(profile: Profile) -> str:
 
 def _path(text: str | None) -> Path | None:
     return Path(text) if text is not None else None
-
-
-def _host_name(target: SshTarget) -> str:
-    """The address behind a host's name, as the operator's SSH configuration has it.
-
-    Raises:
-        RemoteError: ssh cannot read its configuration.
-    """
-    target.check()
-    done = subprocess.run(target.ssh("-G", "--", target.host), capture_output=True, text=True, check=False)
-    for line in done.stdout.splitlines():
-        key, _, value = line.partition(" ")
-        if key == "hostname" and value:
-            return value
-    raise RemoteError(f"ssh does not know {target.host}", done.stderr.strip(), "Check the name.")

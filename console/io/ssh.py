@@ -25,7 +25,7 @@ from console.core.errors import RemoteError, UsageError
 from console.core.sshfaults import COMMAND_NOT_FOUND, CONNECTION_FAILED, Cause, ssh_error
 from console.io.ssh_pipes import END_TIMEOUT_S, Conversation, Said, pipe_of, private_directory
 
-__all__ = ["Finished", "SshConnection", "SshTarget", "end_command"]
+__all__ = ["Finished", "SshConnection", "SshTarget", "address_of", "end_command"]
 
 CONSOLE: Final = "dsv4-console"
 ALIVE_INTERVAL_S: Final = 5
@@ -331,6 +331,21 @@ class SshConnection:
             raise self._lost() if not self.is_alive else ssh_error(self.target.host, err.decode(errors="replace"))
         self._forwards[there] = here
         return here
+
+
+def address_of(target: SshTarget) -> str:
+    """The address behind a host's name, as the operator's SSH configuration has it.
+
+    Raises:
+        RemoteError: ssh cannot read its configuration.
+    """
+    target.check()
+    done = subprocess.run(target.ssh("-G", "--", target.host), capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        key, _, value = line.partition(" ")
+        if key == "hostname" and value:
+            return value
+    raise RemoteError(f"ssh does not know {target.host}", done.stderr.strip(), "Check the name.")
 
 
 async def end_command(process: asyncio.subprocess.Process) -> None:

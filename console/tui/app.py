@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -75,6 +75,7 @@ class ConsoleApp(TerminalApp):
         preferences: theme, keys, and whether anything may be changed from here.
         clock: wall-clock time in Unix seconds, for ages in the list of runs.
         host: the machine that the backend is of, if not this one.
+        hosts: machines whose runs it has too; with them the fleet is opened first.
         at_end: what has to be done before the event loop ends.
     """
 
@@ -104,6 +105,7 @@ class ConsoleApp(TerminalApp):
         preferences: Preferences = DEFAULTS,
         clock: Callable[[], float] = time.time,
         host: str = "",
+        hosts: Sequence[str] = (),
         at_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__()
@@ -120,7 +122,9 @@ class ConsoleApp(TerminalApp):
         self._mistakes = (*preferences.mistakes, *self.keymap.problems)
         self.ascii_glyphs = ascii_glyphs
         self.clock = clock
-        self.host = safe(host)
+        self.home = safe(host)
+        """The machine of the profiles, if not this one."""
+        self.hosts = tuple(map(safe, hosts))
         self._at_end = at_end
         self.model: RunModel | None = None
         self.leave_when_over = False
@@ -128,6 +132,12 @@ class ConsoleApp(TerminalApp):
         self._attach_run = attach_run
         self._replay = replay
         self._dashboard: DashboardScreen | None = None
+
+    @property
+    def host(self) -> str:
+        """The machine of the run on the screen, else of the profiles; empty for this one."""
+        of_run = str(getattr(self.model.session, "host", "")) if self.model is not None else ""
+        return safe(of_run) or self.home
 
     @property
     def role_styles(self) -> dict[str, Style]:
@@ -162,7 +172,10 @@ class ConsoleApp(TerminalApp):
             await self._at_end()
 
     def _begin(self) -> None:
-        self._flow(_flows().attach(self, self._attach_run))
+        if self.hosts:
+            self.action_fleet()
+        else:
+            self._flow(_flows().attach(self, self._attach_run))
 
     def _flow(self, flow: object) -> None:
         """Run a flow with its questions; one at a time, so that no second press of a key asks twice."""

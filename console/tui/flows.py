@@ -92,7 +92,7 @@ async def launch(app: ConsoleApp, name: str) -> None:
 
 
 def _address(app: ConsoleApp, plan: LaunchPlan) -> str:
-    there = f"{app.host}, " if app.host else ""
+    there = f"{app.home}, " if app.home else ""
     return f"{there}{plan.profile.serve.host}:{plan.profile.serve.port}"
 
 
@@ -191,7 +191,7 @@ async def attach(app: ConsoleApp, run_id: str | None) -> None:
             if not runs:
                 return
             run_id = runs[0].id
-            if len(runs) > 1 and any(map(is_watched, runs)):
+            if app.hosts or (len(runs) > 1 and any(map(is_watched, runs))):
                 await fleet(app)
                 return
             if len(runs) > 1:
@@ -332,10 +332,12 @@ async def quit_app(app: ConsoleApp) -> None:
         sentences = [f"{name} is stopping and will finish that on its own."]
         options: tuple[Option, ...] = (Option("leave", "l", "leave"), CANCEL)
     else:
+        named = app.hosts or ((app.home,) if app.home else ())
+        command = " ".join(("dsv4-console", *(f"--host {host}" for host in named)))
         sentences = [
             f"{_named(app, model)} is {model.state} at {model.run.url}.",
             f"{_requests(model)}.",
-            f"Start dsv4-console{f' --host {app.host}' if app.host else ''} again to come back to it.",
+            f"Start {command} again to come back to it.",
         ]
         if any(worker.group == GROUP and worker.is_running for worker in app.workers):
             sentences.append("The benchmark ends; rows that are done are kept.")

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,7 @@ def run_tui(
     replay: bool = False,
     preferences: Preferences = DEFAULTS,
     host: str = "",
+    hosts: Sequence[str] = (),
     at_end: Callable[[], Awaitable[None]] | None = None,
 ) -> int:
     """Run the console until it is left; gives the exit code.
@@ -104,6 +105,7 @@ def run_tui(
         replay: the backend plays a recording: nothing is written, not even a log.
         preferences: theme, keys, and whether anything may be changed from here.
         host: the machine that the backend is of, if not this one.
+        hosts: machines whose runs it has too; with them the fleet is opened first.
         at_end: what has to be done before the event loop ends.
 
     Raises:
@@ -131,6 +133,7 @@ def run_tui(
             replay=replay,
             preferences=preferences,
             host=host,
+            hosts=hosts,
             at_end=at_end,
         )
         hand_over()

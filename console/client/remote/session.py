@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,12 +22,13 @@ from console.client.remote.line import Line
 from console.client.remote.mirror import Mirror
 from console.client.remote.wire import LogPiece, Reach
 from console.client.session import SocketSession, chat_with, connect
-from console.core.errors import ConsoleError, NotRunningError, RemoteError
+from console.core.errors import ConsoleError, NotRunningError, RemoteError, StateError
 from console.core.models import EventRecord, Level, RunInfo
 from console.core.snooze import Snooze
 from console.core.text import Redactor
 from console.core.units import elapsed_text
 from console.io.logtail import LogTail
+from console.io.runs import RunDir
 from console.io.secrets import known_secrets
 from console.protocol import Happened, History, Pushed
 
@@ -40,12 +43,14 @@ EVENTS_KNOWN_MAX = 4_000
 LOG_WAIT_S = 5.0
 """A call for more of the log waits there for so long."""
 TROUBLE_S = 2.0
+NO_DIRECTORY = Path(os.devnull)
+"""Of a run whose log is not wanted here."""
 
 
 class RemoteSession:
     """One run (see `console.client.api.Session`). Use `open`."""
 
-    def __init__(self, line: Line, reach: Reach, inner: SocketSession, mirror: Mirror) -> None:
+    def __init__(self, line: Line, reach: Reach, inner: SocketSession, mirror: Mirror | None) -> None:
         self._line = line
         self._reach = reach
         self._inner = inner
@@ -56,22 +61,28 @@ class RemoteSession:
         self._told: deque[bytes] = deque(maxlen=EVENTS_KNOWN_MAX)
         self._away: Away | None = None
         self._away_s = 0.0
-        self._copying = asyncio.create_task(self._copy())
+        self._copying = asyncio.create_task(self._copy(mirror)) if mirror is not None else None
 
     @classmethod
-    async def open(cls, line: Line, reach: Reach) -> RemoteSession:
+    async def open(cls, line: Line, reach: Reach, *, with_log: bool = True) -> RemoteSession:
         """Attach.
+
+        Args:
+            line: to the machine.
+            reach: what the far end says of the run.
+            with_log: its log is wanted here, and so is copied.
 
         Raises:
             RemoteError: there is no line.
             NotRunningError: nobody listens there.
             UsageError: the supervisor speaks another protocol version.
         """
-        mirror = await asyncio.to_thread(Mirror, line.host, reach.run.id)
+        mirror = await asyncio.to_thread(Mirror, line.host, reach.run.id) if with_log else None
         try:
-            inner = await connect(mirror.run, await line.forward_socket(reach.socket))
+            inner = await connect(_directory(mirror), await line.forward_socket(reach.socket))
         except BaseException:
-            mirror.close()
+            if mirror is not None:
+                mirror.close()
             raise
         return cls(line, reach, inner, mirror)
 
@@ -79,6 +90,11 @@ class RemoteSession:
     def run(self) -> RunInfo:
         """The run as its supervisor described it."""
         return self._inner.run
+
+    @property
+    def host(self) -> str:
+        """The machine, as the operator named it."""
+        return self._line.host
 
     @property
     def log_there(self) -> str:
@@ -137,7 +153,9 @@ class RemoteSession:
         return self._snoozes
 
     def log(self) -> LogReader:
-        """Read the copy of the log from its start."""
+        """Read the copy of the log from its start. Raises StateError where it was not wanted."""
+        if self._mirror is None:
+            raise StateError("The log of this run is not copied here", self._reach.log)
         return LogTail(self._mirror.run.log_path, Redactor(known_secrets()))
 
     async def chat(self, messages: Sequence[ChatMessage], options: ChatOptions) -> AsyncIterator[ChatDelta]:
@@ -155,11 +173,13 @@ class RemoteSession:
 
     async def close(self) -> None:
         """Detach; the server goes on."""
-        self._copying.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._copying
+        if self._copying is not None:
+            self._copying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._copying
         await self._inner.close()
-        await asyncio.to_thread(self._mirror.close)
+        if self._mirror is not None:
+            await asyncio.to_thread(self._mirror.close)
 
     def _here(self) -> SocketSession:
         if self._away is not None:
@@ -228,20 +248,25 @@ class RemoteSession:
     async def _attach(self) -> None:
         reach: Reach = await self._line.call("reach", run_id=self.run.id)
         connection = self._line.connection
-        inner = await connect(self._mirror.run, await self._line.forward_socket(reach.socket))
+        inner = await connect(_directory(self._mirror), await self._line.forward_socket(reach.socket))
         old, self._inner = self._inner, inner
         self._reach, self._connection, self._snoozes = reach, connection, reach.snoozes
         await old.close()
 
-    async def _copy(self) -> None:
+    async def _copy(self, mirror: Mirror) -> None:
         """Let the copy of the log grow for as long as the session is open."""
         while True:
             await self._line.up.wait()
             try:
                 piece: LogPiece = await self._line.call(
-                    "log", run_id=self.run.id, first_byte=self._mirror.next_byte, wait_s=LOG_WAIT_S
+                    "log", run_id=self.run.id, first_byte=mirror.next_byte, wait_s=LOG_WAIT_S
                 )
-                if piece.end_byte != self._mirror.next_byte:
-                    await asyncio.to_thread(self._mirror.add, piece)
+                if piece.end_byte != mirror.next_byte:
+                    await asyncio.to_thread(mirror.add, piece)
             except (ConsoleError, OSError):
                 await asyncio.sleep(TROUBLE_S)  # a line that broke, or a full disk: the next look goes on from here
+
+
+def _directory(mirror: Mirror | None) -> RunDir:
+    """Where a session looks for a run's files here: in the copy, or where there are none."""
+    return mirror.run if mirror is not None else RunDir(NO_DIRECTORY)

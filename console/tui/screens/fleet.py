@@ -1,4 +1,4 @@
-"""All servers on one screen: the runs of this machine and the watched endpoints, worst first."""
+"""All servers on one screen: the runs of this machine and of others, and the watched endpoints, worst first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from console.client.fleet import Fleet
 from console.core.fleet import FleetRow
 from console.tui.actions import bindings_for
 from console.tui.glyphs import safe
-from console.tui.paint import Line, line, spread, wrapped
+from console.tui.paint import Line, clip, line, spread, wrapped
 from console.tui.widgets.fleet_list import detail_lines, fleet_row, head_line, totals_line
 from console.tui.widgets.header import READONLY_MARK
 from console.tui.widgets.key_bar import KeyBar
@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["FleetScreen"]
 
 PERIOD_S = 0.25
+HEAD_CELLS = 30
+"""Of the title line, for its title and the reminder of the help."""
 ASKING = "Asking which servers there are …"
 NOTHING = (
     "Nothing runs here and nothing is watched. esc goes to the profiles, where a server is launched; "
-    "dsv4-console --watch http://HOST:PORT, or [watch.NAME] in config.toml, watches one that runs elsewhere."
+    "dsv4-console --watch http://HOST:PORT, or [watch.NAME] in config.toml, watches one that runs elsewhere, and "
+    "--host A --host B shows the runs of other machines."
 )
 
 
@@ -40,16 +43,20 @@ class FleetHead(Panel):
     def __init__(self) -> None:
         super().__init__(id="fleet-head")
         self.count = 0
+        self.rows = 0
         self.problem = ""
 
     def paint(self, width: int, height: int) -> list[Line]:
         console = cast("ConsoleApp", self.app)
         title = line(*(READONLY_MARK if console.readonly else ()), ("Fleet", "strong"))
         servers = f"{self.count} server{'' if self.count == 1 else 's'}" if self.count else ""
+        if console.hosts:
+            servers += f"{' of' if servers else ''} this machine and {', '.join(console.hosts)}"
+            servers = clip(servers, max(width - HEAD_CELLS, 0))
         rows = [spread(title, line((servers, "muted"), ("  ? help", "muted")), width), ()]
         if self.problem:
             rows += wrapped(safe(self.problem), width, "warn", (("▲ ", "warn"),))
-        return [*rows, head_line(width)] if self.count else rows
+        return [*rows, head_line(width)] if self.rows else rows
 
 
 class FleetFoot(Panel):
@@ -116,12 +123,19 @@ class FleetScreen(Screen[None]):
         if now == self._shown:
             return
         self._shown, self._rows = now, rows
-        self._list.empty_text = NOTHING if fleet.looked else ASKING
+        self._list.empty_text = self._nothing() if fleet.looked else ASKING
         head = self.query_one(FleetHead)
-        head.count, head.problem = len(rows), fleet.problem
+        head.count = sum(not row.is_machine for row in rows.values())
+        head.rows, head.problem = len(rows), fleet.problem
         head.repaint()
         self._list.show(list(rows))
         self._show_foot()
+
+    def _nothing(self) -> str:
+        hosts = self.console.hosts
+        if not hosts:
+            return NOTHING
+        return f"Nothing runs on {', '.join(hosts)}, and nothing here. Launch on one: dsv4-console --host {hosts[0]}"
 
     def _show_foot(self) -> None:
         foot = self.query_one(FleetFoot)

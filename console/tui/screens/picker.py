@@ -14,6 +14,7 @@ from textual.widgets import Input
 
 from console.client.api import LaunchPlan
 from console.core.errors import ConsoleError
+from console.core.hosts import is_machine
 from console.core.profile_orders import ORDERS
 from console.tui.actions import bindings_for
 from console.tui.background import in_background
@@ -48,6 +49,7 @@ class PickerScreen(Screen[None]):
         self._initial = initial
 
     def compose(self) -> ComposeResult:
+        self.catalogue.host = self.console.home
         yield Title(self.catalogue)
         with Container(id="picker"):
             with Container(id="picker-list"):
@@ -95,7 +97,7 @@ class PickerScreen(Screen[None]):
     async def _read_runs(self) -> None:
         for sentence in await self.console.backend.recover():
             self.console.notify(sentence, severity="warning", markup=False)
-        self.catalogue.runs = await self.console.backend.runs()
+        self.catalogue.runs = tuple(run for run in await self.console.backend.runs() if not is_machine(run.id))
         self.query_one("#title", Title).repaint()
         self.refresh_bindings()
 
@@ -105,7 +107,7 @@ class PickerScreen(Screen[None]):
         if catalogue.words:
             view.empty_text = f"No profile matches “{catalogue.words}”."
         elif catalogue.here_only:
-            view.empty_text = "No profile can run on this machine; o shows all."
+            view.empty_text = f"No profile can run on {self.console.home or 'this machine'}; o shows all."
         keys = catalogue.listed()
         view.show(keys, self._initial)
         if self._initial in keys:

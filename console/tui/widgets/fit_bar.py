@@ -53,17 +53,19 @@ def bar_line(fit: FitSummary, width: int) -> Line:
     return line(*spans, ("░" * (width - cells), "faint"))
 
 
-def fit_lines(fit: FitSummary, width: int, hardware: str, here: bool) -> list[Line]:
+def fit_lines(fit: FitSummary, width: int, hardware: str, here: bool, machine: str = "") -> list[Line]:
     """Bar, legend with numbers, and the basis of each figure.
 
     Args:
         hardware: what the verdict is about: `4 × H200`.
-        here: this machine has it; if not, the verdict is not about this machine and says so.
+        here: the machine has it; if not, the verdict is not about that machine and says so.
+        machine: its name, where it is not this one.
     """
     glyph, role = VERDICT_ROLES.get(fit.verdict, ("○", "muted")) if here else ("○", "muted")
     total = fit.total_gib_per_gpu
     host = hardware == "CPU"
-    judged = f"{fit.verdict} on {hardware}" if here else f"on {hardware}, not here: {fit.verdict}"
+    place = f"on {machine}" if machine else "here"
+    judged = f"{fit.verdict} on {hardware}" if here else f"on {hardware}, not {place}: {fit.verdict}"
     judged = fit.verdict if host else judged
     head: list[Span] = [(f"{glyph} {judged}", role)]
     if fit.kv_tokens is not None:

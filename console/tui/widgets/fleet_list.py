@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from console.core.fleet import FleetRow, FleetState, gpus_text, totals_of
-from console.core.fleet_words import COLUMNS, Column, totals_words
+from console.core.fleet_words import COLUMNS, Column, name_words, place_words, totals_words
 from console.tui.glyphs import LEVEL_GLYPHS, LEVEL_ROLES, UNKNOWN, safe
 from console.tui.paint import Line, Span, clip, cut, labelled, line, pad, rule, wrapped
 from console.tui.widgets.profile_list import short_name
@@ -66,7 +66,7 @@ def fleet_row(row: FleetRow, width: int, chosen: bool) -> Line:
     glyph, role = FLEET_GLYPHS[row.state]
     spans: list[Span] = [
         ("▸ " if chosen else "  ", "accent"),
-        *pad(line((short_name(safe(row.name), name), "strong")), name),
+        *pad(line((short_name(safe(name_words(row)), name), "strong")), name),
         (" ", "text"),
         (f"{f'{glyph} {row.state}':<{STATE_WIDTH}}", role),
     ]
@@ -89,7 +89,7 @@ def _hints(row: FleetRow) -> Span:
 
 
 def where(row: FleetRow) -> str:
-    """Its address without the scheme that nearly all have."""
+    """Its address without the scheme that nearly all have; of another machine, as that machine reaches it."""
     return row.url.removeprefix("http://")
 
 
@@ -102,12 +102,12 @@ def detail_lines(row: FleetRow | None, width: int) -> list[Line]:
     """Everything about the selected row that has no room in it."""
     if row is None:
         return []
-    kind = "watched over HTTP, read-only" if row.watched else "a run of this console"
+    kind = "watched over HTTP, read-only" if row.watched else "a run of its console" if row.host else "a run here"
     facts = [
         ("why", row.why, FLEET_GLYPHS[row.state][1]),
-        ("at", f"{row.url}  ({kind})", "text"),
+        ("at", place_words(row) + ("" if row.is_machine else f"  ({kind})"), "text"),
         ("model", row.model, "text"),
         ("GPUs", gpus_text(row.gpus), "text"),
         ("hints", ", ".join(row.hints or ()), "warn"),
     ]
-    return [rule(row.name, width), *labelled(facts, width, 7)]
+    return [rule(name_words(row), width), *labelled(facts, width, 7)]

@@ -48,7 +48,7 @@ class FormTitle(Panel):
             return [*out, line(("○ memory is judged once there are no mistakes", "muted") if wrong else ("…", "muted"))]
         entry = form.attempt.entry
         here = entry.suitability.rank < NOT_HERE
-        judged = fit_lines(entry.fit, width, entry.profile.hardware.text, here)[0]
+        judged = fit_lines(entry.fit, width, entry.profile.hardware.text, here, home_of(self.app))[0]
         if wrong:
             judged = line(("○ before the mistakes: ", "muted"), (plain(judged), "muted"))
         return [*out, cut(judged, width), bar_line(entry.fit, min(width, BAR_WIDTH))]
@@ -79,7 +79,7 @@ class FormFacts(Panel):
             here = entry.suitability.rank < NOT_HERE
             note = line(("before the mistakes", "warn")) if form.reading.mistakes else BLANK
             out += [BLANK, rule("Memory per GPU", width, note), *wrapped(entry.suitability.text, width)]
-            out += fit_lines(entry.fit, width, entry.profile.hardware.text, here)
+            out += fit_lines(entry.fit, width, entry.profile.hardware.text, here, home_of(self.app))
             out += [BLANK, rule("Command", width, note or line(("y copies", "muted")))]
             if attempt.plan is not None:
                 warnings += attempt.plan.warnings
@@ -92,6 +92,11 @@ class FormFacts(Panel):
             for first, role, text in difference_rows(form.changes):
                 out += wrapped(text, width, role, first)
         return out
+
+
+def home_of(app: object) -> str:
+    """The machine that the profiles are of, if not this one."""
+    return str(getattr(app, "home", ""))
 
 
 def field_lines(form: FormState, row: FormRow, width: int) -> list[Line]:

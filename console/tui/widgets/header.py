@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from console.tui.app import ConsoleApp
     from console.tui.keymap import Keymap
 
-__all__ = ["READONLY_MARK", "Banner", "Header", "TabBar", "header_line", "host_mark", "since_text", "state_words"]
+__all__ = [
+    "HOST_CHARS_MAX",
+    "READONLY_MARK",
+    "Banner",
+    "Header",
+    "TabBar",
+    "header_line",
+    "host_mark",
+    "since_text",
+    "state_words",
+]
 
 WIDE = 140
 """From here on there is room for where the time went."""

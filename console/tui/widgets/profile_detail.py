@@ -23,23 +23,28 @@ from console.tui.widgets.profile_list import (
 __all__ = ["Detail", "detail_lines", "engine_text"]
 
 
-def engine_text(plan: LaunchPlan | ConsoleError | None) -> tuple[str, str]:
+def engine_text(plan: LaunchPlan | ConsoleError | None, host: str = "") -> tuple[str, str]:
     """Which engine a launch would use, or how to get one."""
     if plan is None:
         return ("…", "muted")
     if isinstance(plan, ConsoleError):
         return (" ".join(part for part in (plan.title, plan.fix) if part), "bad")
     if plan.engine_name is None and not plan.install_offer:
-        return (f"no {plan.profile.engine.kind.value} build of vLLM here; start the console in its image", "warn")
+        place = f"for {host}" if host else "here"
+        return (f"no {plan.profile.engine.kind.value} build of vLLM {place}; start the console in its image", "warn")
     if plan.engine_name is None:
         return (f"not installed; enter offers: {plan.install_offer}", "warn")
     return (f"vLLM {plan.engine_version or '?'} ({plan.engine_name})", "text")
 
 
 def detail_lines(
-    entry: ProfileEntry, plan: LaunchPlan | ConsoleError | None, width: int, machine: MachineInfo | None = None
+    entry: ProfileEntry,
+    plan: LaunchPlan | ConsoleError | None,
+    width: int,
+    machine: MachineInfo | None = None,
+    host: str = "",
 ) -> list[Line]:
-    """All about one profile, what decides first."""
+    """All about one profile, what decides first; `host` names the machine where it is not this one."""
     about, model, cost = entry.profile.profile, entry.profile.model, entry.profile.cost
     glyph, role = RANK_GLYPHS.get(entry.suitability.rank, RANK_GLYPHS[2])
     own = entry.origin.startswith("user")
@@ -50,11 +55,11 @@ def detail_lines(
         out += wrapped(about.use, width, "text")
     here = entry.suitability.rank < NOT_HERE
     memory = "Memory of the host" if entry.profile.hardware.text == "CPU" else "Memory per GPU"
-    out += [BLANK, rule(memory, width), *fit_lines(entry.fit, width, entry.profile.hardware.text, here)]
+    out += [BLANK, rule(memory, width), *fit_lines(entry.fit, width, entry.profile.hardware.text, here, host)]
     out += [BLANK, rule("Launch", width)]
-    engine, engine_role = engine_text(plan)
+    engine, engine_role = engine_text(plan, host)
     serve = plan.profile.serve if isinstance(plan, LaunchPlan) else entry.profile.serve
-    address = f"http://{serve.host}:{serve.port}"
+    address = f"http://{serve.host}:{serve.port}" + (f" on {host}" if host else "")
     dollars = fmt.money(cost.usd_per_hour) + "/h" if cost.usd_per_hour is not None else ""
     if cost.usd_per_hour is not None:
         dollars += f" · {fmt.money(cost.usd_per_hour * HOURS_PER_MONTH)}/month"
@@ -118,4 +123,4 @@ class Detail(Panel):
         entry = catalogue.entries.get(self.selected)
         if entry is None:
             return []
-        return detail_lines(entry, catalogue.plans.get(self.selected), width, catalogue.machine)
+        return detail_lines(entry, catalogue.plans.get(self.selected), width, catalogue.machine, catalogue.host)

@@ -13,7 +13,7 @@ from console.protocol import RunInfo
 from console.tui import fmt
 from console.tui.paint import Line, Span, clip, line, spread
 from console.tui.widgets.fit_bar import verdict
-from console.tui.widgets.header import READONLY_MARK, host_mark
+from console.tui.widgets.header import HOST_CHARS_MAX, READONLY_MARK, host_mark
 from console.tui.widgets.panel import Panel
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ BROKEN = "!"
 class Catalogue:
     """What the picker shows."""
 
+    host: str = ""
+    """The machine that they are of, if not this one."""
     machine: MachineInfo | None = None
     entries: dict[str, ProfileEntry] = field(default_factory=dict)
     problems: dict[str, ProfileProblem] = field(default_factory=dict)
@@ -96,10 +98,10 @@ def cost_text(entry: ProfileEntry) -> str:
     return "" if price is None else f"{'≈' if listed else ''}{fmt.money(price)}/h"
 
 
-def machine_text(machine: MachineInfo | None) -> str:
-    """What this machine has, in one line."""
+def machine_text(machine: MachineInfo | None, host: str = "") -> str:
+    """What the machine has, in one line; `host` names it where it is not this one."""
     if machine is None:
-        return "looking at this machine"
+        return f"looking at {clip(host, HOST_CHARS_MAX) or 'this machine'}"
     parts: list[str] = []
     if machine.gpus:
         names = sorted({g.name for g in machine.gpus if g.name}) or ["GPU"]
@@ -121,8 +123,8 @@ def _short(reason: str) -> str:
     return words[:1].lower() + words[1:] if words[1:2].islower() else words
 
 
-def fit_text(entry: ProfileEntry) -> Span:
-    """Whether a launch here can work, in a few words: this machine's hardware first, then its memory."""
+def fit_text(entry: ProfileEntry, host: str = "") -> Span:
+    """Whether a launch there can work, in a few words: the machine's hardware first, then its memory."""
     hardware = entry.profile.hardware.text
     if entry.suitability.rank >= NOT_HERE:
         return (f"needs {hardware}", "muted")
@@ -130,7 +132,12 @@ def fit_text(entry: ProfileEntry) -> Span:
         return ("with a change", "warn")
     words, role = verdict(entry.fit)
     if hardware == "CPU":
-        return ({"fits": "fits this machine", "does not fit": "needs more memory"}.get(words, "memory unknown"), role)
+        return (
+            {"fits": f"fits {host or 'this machine'}", "does not fit": "needs more memory"}.get(
+                words, "memory unknown"
+            ),
+            role,
+        )
     words = {"fits": "fits", "tight": "tight on", "does not fit": "too big:"}.get(words, "unknown:")
     return (f"{words} {hardware}", role)
 
@@ -159,7 +166,7 @@ def profile_row(catalogue: Catalogue, key: str, width: int, chosen: bool) -> Lin
         return line(mark, ("✖ ", "bad"), (f"{name:<{name_width}}", "text"), (words, "bad"))
     entry = catalogue.entries[key]
     glyph = RANK_GLYPHS.get(entry.suitability.rank, RANK_GLYPHS[2])
-    fit, role = fit_text(entry)
+    fit, role = fit_text(entry, catalogue.host)
     name = short_name(entry.name, name_width - 1) + ("*" if entry.origin.startswith("user") else "")
     spans: list[Span] = [
         mark,
@@ -188,9 +195,11 @@ class Title(Panel):
 
     def paint(self, width: int, height: int) -> list[Line]:
         catalogue = self._catalogue
-        mark = host_mark(str(getattr(self.app, "host", "")))
+        mark = host_mark(catalogue.host)
         mark += READONLY_MARK if getattr(self.app, "readonly", False) else ()
-        left = line(*mark, ("dsv4-console", "strong"), (f"  {machine_text(catalogue.machine)}", "muted"))
+        left = line(
+            *mark, ("dsv4-console", "strong"), (f"  {machine_text(catalogue.machine, catalogue.host)}", "muted")
+        )
         count = len(catalogue.runs)
         note: list[Span] = (
             [(f"● {count} running", "ok"), (f"  {self._key('picker.attach')} attach", "muted")] if count else []
@@ -205,9 +214,10 @@ class Title(Panel):
         spans: list[Span] = [(f"{whole} profiles" if shown == whole else f"{shown} of {whole} profiles", "text")]
         if catalogue.words:
             spans.append((f" match “{clip(catalogue.words, 24)}”", "accent"))
+        where = f"on {clip(catalogue.host, HOST_CHARS_MAX)}" if catalogue.host else "here"
         if catalogue.here_only:
-            spans.append((" · only what runs here", "accent"))
+            spans.append((f" · only what runs {where}", "accent"))
         elif here:
-            spans.append((f" · {here} can run here", "muted"))
+            spans.append((f" · {here} can run {where}", "muted"))
         order = line((f"{ORDERS[catalogue.order]}", "muted"), (f"  {self._key('picker.order')} order", "muted"))
         return spread(line(*spans), order, width)
