@@ -55,7 +55,7 @@ def _curtain(arguments: argparse.Namespace) -> contextlib.AbstractContextManager
     from console.cli.output import is_terminal
     from console.cli.parser import LAUNCH
 
-    others = arguments.profile or arguments.replay or arguments.demo or arguments.hosts
+    others = arguments.profile or arguments.replay or arguments.demo or arguments.machines
     opens = arguments.function == LAUNCH and not others
     if not opens or not is_terminal(sys.stdin, sys.stdout) or "TEXTUAL_DRIVER" in os.environ:
         return contextlib.nullcontext()

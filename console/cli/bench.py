@@ -7,11 +7,13 @@ import asyncio
 import contextlib
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from console.cli import tasks
+from console.cli import groups, tasks
 from console.cli.launch import overrides_from
 from console.cli.output import Output, is_terminal
 from console.client.api import check_offer
@@ -60,9 +62,14 @@ async def _bench(name: str | None, plan: BenchPlan, arguments: argparse.Namespac
     backend = LocalBackend(arguments.bench_engine)
     for sentence in await backend.recover():
         output.say(f"note: {sentence}")
+    if arguments.bench_profile is None and groups.is_group(name, nothing_runs=not await _live(backend)):
+        output.document(await _measure(partial(groups.bench, name), plan, output))
+        return ExitCode.OK
+    from console.client.bench import run_bench
+
     info, mine = await _server(backend, name, arguments, output)
     try:
-        result = await _measure(info.id, plan, output)
+        result = await _measure(partial(run_bench, info.id), plan, output)
     finally:
         if mine is not None:
             await _end(mine, output)
@@ -70,11 +77,15 @@ async def _bench(name: str | None, plan: BenchPlan, arguments: argparse.Namespac
     return ExitCode.OK
 
 
+async def _live(backend: LocalBackend) -> list[RunInfo]:
+    return [info for info in await backend.runs() if runs.is_serving(info) or info.state in LIVE_STATES]
+
+
 async def _server(
     backend: LocalBackend, name: str | None, arguments: argparse.Namespace, output: Output
 ) -> tuple[RunInfo, SocketSession | None]:
     """The run to measure; with its session where it was launched for this."""
-    live = [info for info in await backend.runs() if runs.is_serving(info) or info.state in LIVE_STATES]
+    live = await _live(backend)
     profile = arguments.bench_profile
     if profile is None:
         found = [info for info in live if name in (None, info.id, info.profile_name)]
@@ -164,12 +175,10 @@ async def _end(session: SocketSession, output: Output) -> None:
     await uninterrupted(stop())
 
 
-async def _measure(run_id: str, plan: BenchPlan, output: Output) -> BenchResult:
-    from console.client.bench import run_bench
-
+async def _measure(measure: Callable[..., Awaitable[BenchResult]], plan: BenchPlan, output: Output) -> BenchResult:
     table = _Table(output, plan)
     try:
-        result = await run_bench(run_id, plan, on_progress=table.progress, on_result=table.result)
+        result = await measure(plan, on_progress=table.progress, on_result=table.result)
     except BaseException:
         table.cut()
         raise

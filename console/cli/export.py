@@ -42,8 +42,8 @@ def export(arguments: argparse.Namespace, output: Output) -> int:
         from console.cli.proxy import export_proxy
 
         return export_proxy(arguments, output)
-    if len(arguments.hosts) > 1:
-        raise one_machine(arguments.hosts)
+    if len(arguments.machines) > 1:
+        raise one_machine(arguments.machines)
     if arguments.run_name in DEPLOYMENTS:
         from console.cli.deploy import export_profile
 

@@ -39,7 +39,7 @@ def fleet(arguments: argparse.Namespace, output: Output) -> int:
     from console.group.backend import with_groups
 
     targets = targets_from(arguments.fleet_watch, arguments.fleet_api_key_env)
-    lines = lines_to(arguments) if arguments.hosts else ()
+    lines = lines_to(arguments) if arguments.machines else ()
     try:
         rows, problem = tasks.run(_look(with_groups(cast("Backend", LocalBackend())), targets, lines))
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,21 @@ import msgspec
 
 from console.cli import tasks
 from console.cli.output import Output, is_terminal
+from console.core.bench import BenchPlan, BenchProgress, BenchResult
 from console.core.errors import ExitCode, NotRunningError, UsageError
-from console.core.groupwords import node_text
+from console.core.groupwords import no_trial, node_text
 from console.core.models import ServerState
+from console.core.money_words import money_lines
+from console.group.bench import bench_group
 from console.group.driver import target_of
 from console.group.launch import check_hosts, draft, hold, make_group
 from console.headless.group import follow_group
 from console.io.config import read_configuration
 from console.io.groups import GroupDir, GroupRecord, find_group, is_held, list_groups
-from console.io.runs import list_runs
+from console.io.runs import is_live, list_runs
 from console.io.ssh import CONSOLE, SshConnection
 
-__all__ = ["is_group", "launch", "live_groups", "logs", "restart", "status", "stop"]
+__all__ = ["bench", "is_group", "launch", "live_groups", "logs", "refuse_trial", "restart", "status", "stop"]
 
 LOG_LINES = 200
 """Of each machine, where no number is asked for."""
@@ -94,6 +98,21 @@ def is_group(name: str | None, *, nothing_runs: bool) -> bool:
     )
 
 
+def refuse_trial(name: str | None) -> None:
+    """Raises UsageError where a command that tries settings means a group."""
+    nothing_runs = not any(is_live(info) for _, info in list_runs())
+    if is_group(name, nothing_runs=nothing_runs):
+        spec = find_group(name)[1].spec
+        raise no_trial(spec.profile_name, spec.id, spec.hosts)
+
+
+async def bench(
+    name: str | None, plan: BenchPlan, on_progress: Callable[[BenchProgress], None], on_result: Callable[..., None]
+) -> BenchResult:
+    """Measure a group. Raises as `console.group.bench.bench_group`."""
+    return await bench_group(find_group(name)[1], plan, on_progress, on_result)
+
+
 def _newest_is_group() -> bool:
     groups, launched = list_groups(), list_runs()
     return bool(groups) and (not launched or groups[0][1].spec.created_s > launched[0][1].created_s)
@@ -115,6 +134,8 @@ def status(arguments: argparse.Namespace, output: Output) -> int:
     )
     for rank, node in enumerate(group.nodes):
         output.data(f"  {group.name(rank)}: {node_text(node)}" + (f"  {node.run}" if node.run else ""))
+    for line in money_lines(record.spent) if record.spent is not None else ():
+        output.data(f"  {line}")
     output.document(
         {
             "state": group.state,
@@ -125,6 +146,7 @@ def status(arguments: argparse.Namespace, output: Output) -> int:
             "culprit": group.culprit,
             "url": spec.url,
             "held": is_held(record),
+            "money": msgspec.to_builtins(record.spent),
             "nodes": [
                 {**msgspec.to_builtins(node), "rank": rank, "words": node_text(node)}
                 for rank, node in enumerate(group.nodes)

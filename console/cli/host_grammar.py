@@ -43,7 +43,7 @@ def options(parser: argparse.ArgumentParser | argparse._ArgumentGroup, default: 
 
 
 def gather(arguments: argparse.Namespace) -> None:
-    """Put the machines that stand before a command and after it together, each once, as `hosts`.
+    """Put the machines that stand before a command and after it together, each once, as `machines`.
 
     `host` is the only one; `None` where there is none or are several.
 
@@ -51,11 +51,11 @@ def gather(arguments: argparse.Namespace) -> None:
         UsageError: several, and the command is about one machine.
     """
     named = [*(arguments.host or ()), *getattr(arguments, AFTER, ())]
-    arguments.hosts = tuple(dict.fromkeys(named))
+    arguments.machines = tuple(dict.fromkeys(named))
     stays = arguments.function in HOSTS_STAY
-    if len(arguments.hosts) > 1 and not stays and (arguments.function != LAUNCH or arguments.profile is not None):
-        raise one_machine(arguments.hosts)
-    arguments.host = arguments.hosts[0] if len(arguments.hosts) == 1 else None
+    if len(arguments.machines) > 1 and not stays and (arguments.function != LAUNCH or arguments.profile is not None):
+        raise one_machine(arguments.machines)
+    arguments.host = arguments.machines[0] if len(arguments.machines) == 1 else None
 
 
 def one_machine(hosts: Sequence[str]) -> UsageError:
@@ -70,7 +70,7 @@ def one_machine(hosts: Sequence[str]) -> UsageError:
 
 def check_none(arguments: argparse.Namespace) -> None:
     """Raises UsageError where something is said about another machine, and none is named."""
-    if arguments.hosts:
+    if arguments.machines:
         return
     for option in HOST_OPTIONS:
         if getattr(arguments, option.removeprefix("--").replace("-", "_")) is not None:

@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 option = _option(name)
                 raise UsageError(f"{option} needs --profile", "", f"dsv4-console --profile NAME {option} …")
         check_views(given)
-        if len(arguments.hosts) > 1:
+        if len(arguments.machines) > 1:
             return _open_fleet(arguments)
         if arguments.host is not None:
             return _open_there(arguments)

@@ -19,10 +19,13 @@ from console.cli import tasks
 from console.cli.output import Output
 from console.client.backend import LocalBackend
 from console.client.launch import node_of
+from console.core.cost import price_for
 from console.core.errors import BlockedError, ExitCode, UsageError
 from console.core.grouporder import Facts, Found, Order, flattened
 from console.core.peers import Reach
+from console.core.profile import Profile
 from console.io import paths, runs
+from console.io.config import read_configuration
 from console.io.peers import own_address, reach
 
 __all__ = ["check", "find", "start"]
@@ -110,7 +113,15 @@ async def _check(order: Order) -> Facts:
         address=own_address(head),
         reach=str(reached),
         blocked=tuple(f"{each.title}: {each.text}" for each in held),
+        usd_per_hour=_own_price(plan.profile),
     )
+
+
+def _own_price(profile: Profile) -> float | None:
+    """Of this machine alone, by its `config.toml`."""
+    alone = msgspec.structs.replace(profile.hardware, nodes=1)
+    price = price_for(alone, read_configuration().price)
+    return price.usd_per_hour if price is not None else None
 
 
 async def _start(order: Order, output: Output) -> None:

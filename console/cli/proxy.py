@@ -63,7 +63,7 @@ def _servers(arguments: argparse.Namespace) -> tuple[Balanced, ...]:
     words: Sequence[str] = arguments.proxy_servers
     names, urls = [word for word in words if "://" not in word], [word for word in words if "://" in word]
     targets = targets_from(urls, arguments.proxy_api_key_env, configured=() if words else None)
-    there = tasks.run(_elsewhere(arguments)) if arguments.hosts else []
+    there = tasks.run(_elsewhere(arguments)) if arguments.machines else []
     if names:
         found = [server for name in names for server in _named(name, there)]
     else:
@@ -92,7 +92,7 @@ class _There(NamedTuple):
 async def _elsewhere(arguments: argparse.Namespace) -> list[_There]:
     """What serves on the machines that are named."""
     found = []
-    for host in arguments.hosts:
+    for host in arguments.machines:
         target = target_of(arguments, host)
         line = Line(target)
         await asyncio.to_thread(line.open)

@@ -77,7 +77,7 @@ def lines_to(arguments: argparse.Namespace) -> tuple[Line, ...]:
     """
     from console.client.remote.line import MUST_ASK, Line
 
-    lines = tuple(Line(target_of(arguments, host)) for host in arguments.hosts)
+    lines = tuple(Line(target_of(arguments, host)) for host in arguments.machines)
     asks: list[Line] = []
 
     def log_in(line: Line) -> None:

@@ -28,7 +28,7 @@ from console.core.models import (
     ServerState,
     Snapshot,
 )
-from console.core.money import money_of
+from console.core.money import money_of, no_price
 from console.core.money_words import money_lines, summary_text
 from console.core.statusdoc import StatusDocument
 from console.core.text import Redactor
@@ -151,7 +151,7 @@ def offline_state(info: RunInfo) -> str:
 def _spent(run: RunDir, info: RunInfo) -> Money | None:
     """What a run without a supervisor has cost, as far as it was counted."""
     tally = run.read_money()
-    return None if tally is None else money_of(tally, info.usd_per_hour)
+    return None if tally is None else money_of(tally, info.usd_per_hour, missing=no_price(info))
 
 
 def _live() -> list[RunInfo]:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 import msgspec
 
 from console.cli import tasks
+from console.cli.groups import refuse_trial
 from console.cli.launch import overrides_from
 from console.cli.output import Output, is_terminal
-from console.client.api import check_offer
+from console.client.api import check_here, check_offer
 from console.client.backend import LocalBackend
 from console.client.experiment import record, workload_for
 from console.client.measure import BenchMeasure
@@ -47,6 +48,7 @@ def apply(arguments: argparse.Namespace, output: Output) -> int:
             "apply takes one hint, or --set, and then a run",
             "For example: dsv4-console apply raise-max-num-seqs, or apply --set serve.max_num_seqs=64",
         )
+    refuse_trial(words[0] if words else None)
     run, info = runs.find_run(words[0] if words else None)
     if not arguments.auto and (output.json or not is_terminal(sys.stdin, sys.stderr)):
         raise UsageError(
@@ -80,6 +82,7 @@ def apply(arguments: argparse.Namespace, output: Output) -> int:
 
 def tune(arguments: argparse.Namespace, output: Output) -> int:
     """Search within bounds, with a report."""
+    refuse_trial(arguments.name)
     parameters = chosen([name.strip() for name in (arguments.parameters or "").split(",") if name.strip()])
 
     async def work() -> ExitCode:
@@ -124,6 +127,7 @@ async def _running(backend: LocalBackend, name: str, output: Output) -> tuple[st
         if name in (info.profile_name, info.id):
             return info.id, False
     plan = await backend.plan(name)
+    check_here(plan.profile)
     check_offer(plan)
     if plan.engine_name is None:
         raise UsageError("No engine for this profile is installed", "", f"Run: {plan.install_offer}")

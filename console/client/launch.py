@@ -143,7 +143,7 @@ def prepare_run(
         engine_name=engine.name,
         engine_version=engine.version,
         created_s=time.time(),
-        usd_per_hour=profile.cost.usd_per_hour,
+        usd_per_hour=None if behind else profile.cost.usd_per_hour,
         max_num_seqs=profile.serve.max_num_seqs,
         max_model_len=limit if isinstance(limit, int) else None,
         ttft_target_s=profile.targets.ttft_s,

@@ -17,6 +17,7 @@ from console.client.launch import base_url
 from console.client.session import SocketSession
 from console.core.command import build_command, served_name
 from console.core.errors import ConsoleError, NotRunningError, ServerFailedError, UsageError
+from console.core.groupwords import no_trial
 from console.core.models import ProfileChange, RunInfo, ServerState, Snapshot, TrialPhase
 from console.core.overrides import apply_changes
 from console.core.trial import LEASE_S
@@ -123,7 +124,11 @@ class TrialLine:
         Raises:
             ServerFailedError: it is over.
             NotRunningError: the supervisor was lost.
+            UsageError: it is one machine's part of a group.
         """
+        run = self.session.run
+        if run.place is not None:
+            raise no_trial(run.profile_name, run.place.group, run.place.hosts)
 
         def check(snapshot: Snapshot) -> bool:
             status = snapshot.status

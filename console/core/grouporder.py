@@ -44,6 +44,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a connection to the head's port: a `Reach`."""
     blocked: tuple[str, ...]
     """What would keep a launch from succeeding here."""
+    usd_per_hour: float | None = None
+    """Price of this machine alone, as its own `config.toml` has it."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +61,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def flattened(profile: Profile) -> dict[str, Any]:
-    """A profile as dotted keys; title and description, which change nothing, are left out."""
+    """A profile as dotted keys; title, description and price, by which nothing runs otherwise, are left out."""
     flat: dict[str, Any] = {}
 
     def walk(prefix: str, value: Any) -> None:
@@ -70,7 +72,8 @@ def flattened(profile: Profile) -> dict[str, Any]:
             flat[prefix] = value
 
     tables = msgspec.to_builtins(profile)
-    tables.pop("profile", None)
+    for name in ("profile", "cost"):
+        tables.pop(name, None)
     walk("", tables)
     return flat
 

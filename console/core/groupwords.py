@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
+from console.core.errors import UsageError
 from console.core.group import Goal, Group, Life, NodeView
 from console.core.models import Diagnosis, ServerState, ServerStatus
 from console.core.retry import RESTARTS_MAX
 from console.core.units import elapsed_text, ratio_text
 
-__all__ = ["Line", "Narration", "node_text"]
+__all__ = ["Line", "Narration", "no_trial", "node_text"]
 
 STEP: Final = 0.25
 """Of a phase's progress, told in quarters."""
@@ -133,3 +135,13 @@ def _failure(group: Group, status: ServerStatus) -> dict[str, Any]:
     diagnosis = msgspec.to_builtins(status.diagnosis) if status.diagnosis is not None else None
     node = group.nodes[rank]
     return {"rank": rank, "host": node.host, "run": node.run, "reason": status.reason, "diagnosis": diagnosis}
+
+
+def no_trial(profile: str, group: str, hosts: Sequence[str]) -> UsageError:
+    """Why no setting is tried on a group, and what to do instead."""
+    return UsageError(
+        "No setting is tried on a group of machines",
+        f"a trial restarts the server of one machine, and this one spans {', '.join(hosts)}",
+        f"Measure it: dsv4-console bench {group}. Then change the profile, start it again with dsv4-console --profile "
+        f"{profile} --hosts {','.join(hosts)}, and measure once more.",
+    )

@@ -22,9 +22,20 @@ from typing import Final
 import msgspec
 
 from console.core.idle import IdleLimits, IdleVerdict, idle_verdict
-from console.core.models import EngineReading, Money, Phase, ServerState, Spend
+from console.core.models import EngineReading, Money, Phase, RunInfo, ServerState, Spend
 
-__all__ = ["GAP_S", "NO_PRICE", "Counters", "Ledger", "Look", "Tally", "advance", "money_of"]
+__all__ = [
+    "GAP_S",
+    "NO_PRICE",
+    "Counters",
+    "Ledger",
+    "Look",
+    "Tally",
+    "added",
+    "advance",
+    "money_of",
+    "no_price",
+]
 
 GAP_S: Final = 15.0
 """Between two looks, and between two scrapes: beyond it, nobody knows what went on."""
@@ -174,6 +185,7 @@ class Ledger:
         saved: what a lost supervisor left; `None` at a launch.
         now_s: this moment on the monotonic clock.
         adopted: the server was started by somebody whose tally is lost: its counters do not begin at zero.
+        missing: what is said where there is no price.
     """
 
     def __init__(
@@ -184,9 +196,11 @@ class Ledger:
         now_s: float,
         saved: Tally | None = None,
         adopted: bool = False,
+        missing: str = NO_PRICE,
     ) -> None:
         self._usd_per_hour = usd_per_hour
         self._limits = limits
+        self._missing = missing
         fresh = Tally(mono_s=now_s, counters=None if adopted else Counters())
         # A time ahead of now is of an earlier boot: what was counted stays, what came after is not known.
         self.tally = fresh if saved is None else msgspec.structs.replace(saved, mono_s=min(saved.mono_s, now_s))
@@ -210,7 +224,9 @@ class Ledger:
 
     def money(self) -> Money:
         """What it all costs, as of the last look."""
-        return money_of(self.tally, self._usd_per_hour, self._limits, tokens_per_s=self._tokens_per_s())
+        return money_of(
+            self.tally, self._usd_per_hour, self._limits, tokens_per_s=self._tokens_per_s(), missing=self._missing
+        )
 
     def _tokens_per_s(self) -> float | None:
         if len(self._minute) < 2:
@@ -229,6 +245,7 @@ def money_of(
     limits: IdleLimits | None = None,
     *,
     tokens_per_s: float | None = None,
+    missing: str = NO_PRICE,
 ) -> Money:
     """A tally in dollars.
 
@@ -237,6 +254,7 @@ def money_of(
         usd_per_hour: price; without one there are no dollars, and it is said why.
         limits: the idle deadlines; `None` where nothing counts down any more.
         tokens_per_s: output over the last minute.
+        missing: what is said where there is no price.
     """
     limits = limits or IdleLimits()
     per_s = None if usd_per_hour is None else usd_per_hour / 3600
@@ -247,7 +265,7 @@ def money_of(
     counts_down = counted_s is not None and limits.stop_s > 0
     return Money(
         usd_per_hour=usd_per_hour,
-        missing=NO_PRICE if usd_per_hour is None else "",
+        missing=missing if usd_per_hour is None else "",
         seconds={spend: tally.seconds[spend] for spend in Spend if spend in tally.seconds},
         total_s=total_s,
         usd=None
@@ -263,3 +281,33 @@ def money_of(
         idle_warned=verdict is not IdleVerdict.NOTHING,
         idle_stop_in_s=max(0.0, limits.stop_s - (counted_s or 0.0)) if counts_down else None,
     )
+
+
+def no_price(run: RunInfo) -> str:
+    """What is said of a run without a price: of a group's machines, the head alone counts that of all."""
+    place = run.place
+    if place is None or place.rank == 0:
+        return NO_PRICE
+    return f"the price of all machines is counted by the head, {place.hosts[0]}"
+
+
+def added(before: Money | None, now: Money | None) -> Money | None:
+    """One after the other, as the attempts of a group are: sums, and what is of the moment from the later one."""
+    if before is None or now is None:
+        return now or before
+    dollars = [one.total_usd for one in (before, now) if one.total_usd is not None]
+    made = [one.output_tokens for one in (before, now) if one.output_tokens is not None]
+    total_usd, tokens = sum(dollars) if dollars else None, sum(made) if made else None
+    return msgspec.structs.replace(
+        now,
+        seconds=_sums(before.seconds, now.seconds),
+        total_s=before.total_s + now.total_s,
+        usd=None if before.usd is None and now.usd is None else _sums(before.usd or {}, now.usd or {}),
+        total_usd=total_usd,
+        output_tokens=tokens,
+        usd_per_million=None if total_usd is None or not tokens else total_usd / tokens * 1e6,
+    )
+
+
+def _sums(one: Mapping[Spend, float], two: Mapping[Spend, float]) -> dict[Spend, float]:
+    return {spend: one.get(spend, 0.0) + two.get(spend, 0.0) for spend in Spend if spend in one or spend in two}

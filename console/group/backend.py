@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from console.client.api import Backend, Session
-from console.core.errors import UsageError
+from console.core.groupwords import no_trial
 from console.core.models import RunInfo
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class _Groups:
         return cast("Session", await GroupSession.open(found[0], HISTORY_S))
 
     def _about_one(self, name: str, inner: Callable[..., Any]) -> Callable[..., Any]:
-        """Of a group nothing is tuned or measured from here."""
+        """A group is measured from its head; nothing is tried on it."""
 
         async def call(*arguments: Any, **named: Any) -> Any:
             run_id = arguments[0] if arguments else named.get("run_id")
@@ -62,12 +62,12 @@ class _Groups:
                 return await inner(*arguments, **named)
             if name == "bench_results":
                 return ()
-            spec = found[1].spec
-            raise UsageError(
-                "Not done for a group of machines",
-                f"its head is {spec.hosts[0]}, at {spec.url}",
-                "Change the profile and start it again; measure it from the head with vllm bench serve.",
-            )
+            record = found[1]
+            if name != "bench":
+                raise no_trial(record.spec.profile_name, record.spec.id, record.spec.hosts)
+            from console.group.bench import bench_group
+
+            return await bench_group(record, *arguments[1:], **{k: v for k, v in named.items() if k != "run_id"})
 
         return call
 

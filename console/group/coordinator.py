@@ -27,6 +27,8 @@ from console.supervisor.guardian import STOP_SIGNALS
 __all__ = ["Coordinator"]
 
 TICK_S = 0.25
+MONEY_S = 5.0
+"""Between two writes of what it costs while nothing else changes."""
 RETRY_AFTER_BOOT_S = 60.0
 """A saved moment that lies further ahead than any wait is of an earlier boot."""
 
@@ -38,6 +40,7 @@ class Coordinator:
         self._folder = folder
         self._record = folder.read()
         self._written: GroupRecord | None = None
+        self._money_s = 0.0
         self._spec = self._record.spec
         self._group: Group = self._record.group
         self._events: asyncio.Queue[group.Event] = asyncio.Queue()
@@ -98,6 +101,10 @@ class Coordinator:
         for effect in effects:
             match effect:
                 case StartNode(rank=rank, attempt=attempt):
+                    if rank == 0:
+                        self._record = msgspec.structs.replace(
+                            self._record, money=None, earlier_money=self._record.spent
+                        )
                     self._drivers[rank].start(attempt)
                 case StopNode(rank=rank, drain_s=drain_s):
                     self._drivers[rank].stop(drain_s)
@@ -115,7 +122,11 @@ class Coordinator:
             coordinator_pid=me,
             coordinator_start_s=process.process_start_s(me) if me is not None else None,
         )
-        # A tick that changed nothing is not written again.
+        # A tick that changed nothing is not written again; money changes with every one.
+        changed, now_s = record != self._written, time.monotonic()
+        if changed or now_s - self._money_s >= MONEY_S:
+            record = self._record = msgspec.structs.replace(record, money=self._drivers[0].money or record.money)
+            self._money_s = now_s
         if record != self._written:
             self._folder.write(record)
             self._written = record

@@ -17,7 +17,7 @@ from console.client.session import SocketSession, connect
 from console.core import group
 from console.core.errors import ConsoleError, RemoteError
 from console.core.grouporder import Found, Order
-from console.core.models import LIVE_STATES, NodePlace, RunInfo, ServerState, ServerStatus
+from console.core.models import LIVE_STATES, Money, NodePlace, RunInfo, ServerState, ServerStatus
 from console.io.groups import GroupSpec
 from console.io.runs import RunDir
 from console.io.ssh import SshConnection, SshTarget
@@ -70,6 +70,8 @@ class NodeDriver:
     """
 
     def __init__(self, spec: GroupSpec, rank: int, tell: Tell) -> None:
+        self.money: Money | None = None
+        """What this attempt has cost so far, as its supervisor told it last."""
         self._spec = spec
         self._rank = rank
         self._tell = tell
@@ -85,7 +87,7 @@ class NodeDriver:
 
     def start(self, attempt: int) -> None:
         """Start the machine's part of this attempt, and follow it to its end."""
-        self._stop_wanted, self._announce = False, None
+        self._stop_wanted, self._announce, self.money = False, None, None
         self._begin(attempt, starting=True)
 
     def resume(self, attempt: int, *, starting: bool) -> None:
@@ -205,6 +207,7 @@ class NodeDriver:
         before: ServerStatus | None = None
         async for update in session.updates():
             if isinstance(update, Pushed):
+                self.money = update.snapshot.money
                 status = update.snapshot.status
                 if status != before:
                     before = status

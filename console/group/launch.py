@@ -15,6 +15,7 @@ import msgspec
 
 from console.client.launch import base_url
 from console.core.command import served_name
+from console.core.cost import with_price
 from console.core.errors import BlockedError, EngineError, RemoteError, StateError, UsageError
 from console.core.group import begin
 from console.core.grouporder import Facts, differences
@@ -24,6 +25,7 @@ from console.core.peers import Reach
 from console.core.profile import Profile
 from console.group.driver import order_for, target_of
 from console.io import profiles
+from console.io.config import read_configuration
 from console.io.groups import GroupDir, GroupRecord, GroupSpec, create_group, is_held
 from console.io.ssh import SshConnection, SshTarget, address_of
 
@@ -33,6 +35,7 @@ CHECK_TIMEOUT_S = 180.0
 HOLD_TIMEOUT_S = 60.0
 HOLD_LOOK_S = 0.05
 ADDRESS = "network.address"
+PRICE = "cost.usd_per_hour"
 
 
 def draft(
@@ -73,6 +76,7 @@ def draft(
             f"data parallel engines, and serve.host = {profile.serve.host}, which only the head itself reaches",
             f"Serve an address that the others reach: --set serve.host={address}",
         )
+    profile = with_price(profile, read_configuration().price)
     spec = GroupSpec(
         id="",
         profile_name=profile_name,
@@ -90,7 +94,7 @@ def draft(
         model=served_name(profile),
         created_s=time.time(),
     )
-    return spec, profile
+    return _priced(spec, profile.cost.usd_per_hour), profile
 
 
 async def check_hosts(spec: GroupSpec, *, ask: bool) -> GroupSpec:
@@ -135,7 +139,17 @@ async def check_hosts(spec: GroupSpec, *, ask: bool) -> GroupSpec:
                 f"{where} accepts a connection from {host}, and nothing of this group runs yet",
                 "End what listens there, or choose another: --set network.master_port=29511",
             )
+    own = [one.usd_per_hour for one in facts]
+    if spec.usd_per_hour is None and None not in own:
+        spec = _priced(spec, sum(price or 0.0 for price in own))
     return msgspec.structs.replace(spec, addresses=(spec.addresses[0], *(one.address for one in facts[1:])))
+
+
+def _priced(spec: GroupSpec, usd_per_hour: float | None) -> GroupSpec:
+    """The spec with the price of all its machines, which goes with every order: the head counts it."""
+    if usd_per_hour is None:
+        return spec
+    return msgspec.structs.replace(spec, usd_per_hour=usd_per_hour, overrides={**spec.overrides, PRICE: usd_per_hour})
 
 
 async def _facts(spec: GroupSpec, *, ask: bool) -> tuple[Facts, ...]:

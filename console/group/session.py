@@ -19,6 +19,7 @@ from console.core.groupview import group_event, group_sample, merge_samples, mer
 from console.core.hints import HintEngine
 from console.core.hints.table import NODE_RULES
 from console.core.models import EventRecord, RunInfo, Snapshot
+from console.core.money import added
 from console.core.overrides import apply_overrides
 from console.core.snooze import Snooze
 from console.group.launch import hold
@@ -55,6 +56,7 @@ def run_of(record: GroupRecord, head: RunInfo | None = None) -> RunInfo:
         created_s=spec.created_s,
         state=str(record.group.state),
         reason=record.group.reason,
+        usd_per_hour=base.usd_per_hour if base.usd_per_hour is not None else spec.usd_per_hour,
         supervisor_pid=None,
         guardian_pid=None,
         server_pid=None,
@@ -219,6 +221,9 @@ class GroupSession:
             mono_s=time.monotonic(),
             log_bytes=self._log.bytes_written,
         )
+        record = self._record
+        money = added(record.earlier_money, snapshot.money or record.money)
+        snapshot = msgspec.structs.replace(snapshot, money=money)
         if self._hints is None:
             return snapshot
         between = self._hints.update(group_sample(snapshot))

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from console.core.errors import ConsoleError, ExitCode
-from console.core.models import EventRecord, ServerState
+from console.core.models import EventRecord, Money, ServerState
+from console.core.money_words import summary_text
 from console.core.units import elapsed_text
 from console.group.launch import hold
 from console.io.groups import GroupDir, is_held
@@ -99,6 +100,7 @@ class _Follower:
             group = record.group
             self._was_ready |= group.proven
             if group.over:
+                self._spent(record.spent)
                 return self._code(group.state)
             if self._until_ready and group.state is ServerState.READY:
                 self._say(
@@ -127,6 +129,13 @@ class _Follower:
         if not self._got:
             return ExitCode.SERVER_FAILED
         return ExitCode.INTERRUPTED if self._got[0] is signal.SIGINT else ExitCode.TERMINATED
+
+    def _spent(self, money: Money | None) -> None:
+        if money is None:
+            return
+        self._say(f"this group: {summary_text(money)}")
+        if self._emit is not None:
+            self._emit({"type": "summary", "money": msgspec.to_builtins(money)})
 
     def _event(self, event: EventRecord) -> None:
         self._tell(event.text)

@@ -18,7 +18,8 @@ import msgspec
 
 from console.core.errors import NotRunningError, StateError
 from console.core.group import Group
-from console.core.models import EventRecord
+from console.core.models import EventRecord, Money
+from console.core.money import added
 from console.io import paths
 from console.io.process import is_same_process
 from console.io.runs import write_atomic
@@ -58,6 +59,8 @@ class GroupSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where clients reach the head's server."""
     model: str
     created_s: float
+    usd_per_hour: float | None = None
+    """Price of all machines together; `None` where it is not known before the start."""
 
 
 class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +72,15 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
     coordinator_start_s: float | None = None
     obeyed: int = 0
     """Number of the last wish that was taken in."""
+    money: Money | None = None
+    """What the present attempt has cost so far, all machines together, as the head told it last."""
+    earlier_money: Money | None = None
+    """The same of the attempts before."""
+
+    @property
+    def spent(self) -> Money | None:
+        """What the group has cost since it was started; `None` while nothing was told."""
+        return added(self.earlier_money, self.money)
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from typing import Final
 
 from console.core.idle import IdleVerdict, idle_limits, stop_reason, warning_text
 from console.core.models import EngineReading, Level, Money, RunInfo, ServerStatus
-from console.core.money import Ledger, Look
+from console.core.money import Ledger, Look, no_price
 from console.core.profile import Profile
 from console.supervisor.records import Records
 
@@ -42,7 +42,9 @@ class Purse:
         self._tell = tell
         saved = records.read_money()
         adopted = saved is None and info.server_pid is not None
-        self._ledger = Ledger(info.usd_per_hour, self._limits, now_s=now_s, saved=saved, adopted=adopted)
+        self._ledger = Ledger(
+            info.usd_per_hour, self._limits, now_s=now_s, saved=saved, adopted=adopted, missing=no_price(info)
+        )
         self._saved_s = now_s
         self._verdict = IdleVerdict.NOTHING
         self._stopped_for = ""

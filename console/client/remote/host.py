@@ -7,6 +7,7 @@ list, as those that were known last; where none is known, one row stands for the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RemoteHost"]
 
+FIRST_S = 0.5
+"""A machine that answers so soon has its runs in the list at once."""
 ASK_S = 2.0
 """Between two looks at what runs there."""
 
@@ -66,6 +69,9 @@ class RemoteHost:
         """What is known of its runs by now, or the row that stands for it."""
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask(), name=f"ask {self.host}")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_S):
+                    await self._answered.wait()
         if self._known is not None and (self._known or self._error is None):
             return tuple(called_here(self.host, run) for run in self._known)
         return (machine_row(self.host),)
@@ -86,6 +92,8 @@ class RemoteHost:
     async def _attach(self, run_id: str, *, with_log: bool) -> Session:
         if is_machine(run_id):
             await self._answered.wait()
+            if self._error is None and not with_log:
+                await asyncio.Event().wait()  # it has answered: the row is about to go, and who looks at it with it
             raise self._error or NotRunningError("Nothing is running", f"on {self.host}")
         reach = await self._line.call("reach", run_id=id_there(run_id))
         return cast("Session", _Session(await RemoteSession.open(self._line, reach, with_log=with_log)))

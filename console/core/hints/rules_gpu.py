@@ -30,7 +30,8 @@ def judge_unused(window: Window, setting: Setting, held_s: float) -> Finding | N
         return None
     names = ", ".join(str(gpu.index) for gpu in idle)
     price = setting.usd_per_hour
-    cost = f" That share of the machine costs ${price * len(idle) / len(gpus):.2f} an hour." if price else ""
+    share = (price or 0.0) / setting.profile.hardware.nodes * len(idle) / len(gpus)  # a price is of all machines
+    cost = f" That share of the machine costs ${share:.2f} an hour." if price else ""
     return Finding(
         evidence=(f"{len(idle)} of {plural(len(gpus), 'GPU')} hold no model and do no work (index {names}).{cost}",),
         gain="A larger data_parallel_size (more requests) or tensor_parallel_size (more room, faster tokens) would "

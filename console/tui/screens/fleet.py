@@ -15,7 +15,7 @@ from console.core.fleet import FleetRow
 from console.tui.actions import bindings_for
 from console.tui.glyphs import safe
 from console.tui.paint import Line, clip, line, spread, wrapped
-from console.tui.widgets.fleet_list import detail_lines, fleet_row, head_line, totals_line
+from console.tui.widgets.fleet_list import detail_lines, fleet_row, head_line, name_cells, totals_line
 from console.tui.widgets.header import READONLY_MARK
 from console.tui.widgets.key_bar import KeyBar
 from console.tui.widgets.panel import Panel
@@ -44,6 +44,7 @@ class FleetHead(Panel):
         super().__init__(id="fleet-head")
         self.count = 0
         self.rows = 0
+        self.name_cells = 0
         self.problem = ""
 
     def paint(self, width: int, height: int) -> list[Line]:
@@ -56,7 +57,7 @@ class FleetHead(Panel):
         rows = [spread(title, line((servers, "muted"), ("  ? help", "muted")), width), ()]
         if self.problem:
             rows += wrapped(safe(self.problem), width, "warn", (("▲ ", "warn"),))
-        return [*rows, head_line(width)] if self.rows else rows
+        return [*rows, head_line(width, self.name_cells)] if self.rows else rows
 
 
 class FleetFoot(Panel):
@@ -89,6 +90,7 @@ class FleetScreen(Screen[None]):
         super().__init__()
         self._fleet: Fleet | None = None
         self._rows: dict[str, FleetRow] = {}
+        self._name_cells = 0
         self._shown: tuple[object, ...] = ()
         """What was painted last; the ages of figures are not part of it."""
 
@@ -127,6 +129,7 @@ class FleetScreen(Screen[None]):
         head = self.query_one(FleetHead)
         head.count = sum(not row.is_machine for row in rows.values())
         head.rows, head.problem = len(rows), fleet.problem
+        head.name_cells = self._name_cells = name_cells(rows.values())
         head.repaint()
         self._list.show(list(rows))
         self._show_foot()
@@ -144,7 +147,7 @@ class FleetScreen(Screen[None]):
         foot.repaint()
 
     def _row(self, key: str, width: int, chosen: bool) -> Line:
-        return fleet_row(self._rows[key], width, chosen)
+        return fleet_row(self._rows[key], width, chosen, self._name_cells)
 
     def on_highlighted(self, event: Highlighted) -> None:
         """Another row: tell all of it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len
 
 from console.core.fleet import FleetRow, FleetState, gpus_text, totals_of
 from console.core.fleet_words import COLUMNS, Column, name_words, place_words, totals_words
@@ -10,7 +12,7 @@ from console.tui.glyphs import LEVEL_GLYPHS, LEVEL_ROLES, UNKNOWN, safe
 from console.tui.paint import Line, Span, clip, cut, labelled, line, pad, rule, wrapped
 from console.tui.widgets.profile_list import short_name
 
-__all__ = ["FLEET_GLYPHS", "detail_lines", "fleet_row", "head_line", "totals_line"]
+__all__ = ["FLEET_GLYPHS", "detail_lines", "fleet_row", "head_line", "name_cells", "totals_line"]
 
 FLEET_GLYPHS: dict[FleetState, tuple[str, str]] = {
     FleetState.CRASHED: ("✖", "bad"),
@@ -29,7 +31,7 @@ FLEET_GLYPHS: dict[FleetState, tuple[str, str]] = {
     FleetState.STOPPED: ("■", "muted"),
 }
 STATE_WIDTH = max(map(len, FleetState)) + 2
-NAME_MIN, NAME_MAX = 14, 34
+NAME_MIN, NAME_OF_TWO, NAME_MAX = 14, 26, 34
 MARK = 2
 HINTS_WIDTH = 4
 WIDE = 110
@@ -37,21 +39,27 @@ WIDE = 110
 ADDRESS_WIDTH = 24
 
 
-def _layout(width: int) -> tuple[int, tuple[Column, ...]]:
+def name_cells(rows: Iterable[FleetRow]) -> int:
+    """So much of a name must be seen: with a machine before it, both."""
+    longest = max((cell_len(safe(name_words(row))) for row in rows if row.host), default=0)
+    return max(NAME_MIN, min(longest, NAME_OF_TWO))
+
+
+def _layout(width: int, least: int) -> tuple[int, tuple[Column, ...]]:
     """Width of the name, and the columns that have room beside it."""
     fixed = MARK + STATE_WIDTH + 1 + 1 + HINTS_WIDTH + (ADDRESS_WIDTH + 1 if width >= WIDE else 0)
     columns = COLUMNS
     while columns:
         room = width - fixed - sum(column.width + 1 for column in columns)
-        if room >= NAME_MIN:
+        if room >= least:
             return min(room, NAME_MAX), columns
         columns = columns[:-1]
-    return NAME_MIN, columns
+    return least, columns
 
 
-def head_line(width: int) -> Line:
-    """The names of the columns."""
-    name, columns = _layout(width)
+def head_line(width: int, least: int = NAME_MIN) -> Line:
+    """The names of the columns; `least` as `name_cells` gives it."""
+    name, columns = _layout(width, least)
     spans: list[Span] = [(" " * MARK + f"{'server':<{name}} {'state':<{STATE_WIDTH}}", "muted")]
     spans += [(f" {column.title:>{column.width}}", "muted") for column in columns]
     spans.append((" hint", "muted"))
@@ -60,9 +68,9 @@ def head_line(width: int) -> Line:
     return cut(line(*spans), width)
 
 
-def fleet_row(row: FleetRow, width: int, chosen: bool) -> Line:
-    """One server; figures that are not known are `–`."""
-    name, columns = _layout(width)
+def fleet_row(row: FleetRow, width: int, chosen: bool, least: int = NAME_MIN) -> Line:
+    """One server; figures that are not known are `–`. `least` as `name_cells` gives it."""
+    name, columns = _layout(width, least)
     glyph, role = FLEET_GLYPHS[row.state]
     spans: list[Span] = [
         ("▸ " if chosen else "  ", "accent"),
