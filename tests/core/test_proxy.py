@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import shlex
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -43,6 +47,43 @@ def test_the_router_gets_one_model_per_server() -> None:
         words = router_argv(replace(SPEC, routing=routing))
         assert ("--session-key" in words) is (routing == "session")
     assert PROXIES["vllm-router"](replace(SPEC, servers=(replace(ONE, model="a'b c"),))).count("'a'\"'\"'b c'") == 1
+
+
+ROUTER_OPTIONS: dict[str, dict[str, Any]] = {
+    "--host": {},
+    "--port": {"type": int},
+    "--service-discovery": {"choices": ["static", "k8s"]},
+    "--static-backends": {},
+    "--static-models": {},
+    "--static-backend-health-checks": {"action": "store_true"},
+    "--routing-logic": {
+        "choices": ["roundrobin", "session", "kvaware", "prefixaware", "disaggregated_prefill", "priority"]
+    },
+    "--session-key": {},
+    "--engine-stats-interval": {"type": int},
+}
+"""Those that concern static backends, of production-stack's src/vllm_router/parsers/parser.py at commit 008a23bd4837:
+names, types and values. It cannot be installed here: on the package index its name is another program's."""
+
+
+@pytest.mark.parametrize("routing", ROUTINGS)
+def test_the_router_understands_its_command(routing: str) -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+    for name, kind in ROUTER_OPTIONS.items():
+        parser.add_argument(name, **kind)
+    script = PROXIES["vllm-router"](replace(SPEC, routing=routing))
+    line = script[script.index("exec ") :].removeprefix("exec ").replace("\\\n", " ")
+    command, *words = shlex.split(line)
+    given = parser.parse_args(words)
+    assert command == "vllm-router"
+    assert (given.host, given.port) == ("127.0.0.1", 8080)
+    # What its `validate_args` asks for.
+    assert given.service_discovery == "static"
+    assert len(given.static_backends.split(",")) == len(given.static_models.split(",")) == len(SPEC.servers)
+    assert given.routing_logic == routing
+    assert given.session_key or routing != "session"
+    assert given.engine_stats_interval > 0
+    assert not given.static_backend_health_checks, "they would need the models' types, and are load"
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from rich.cells import cell_len
 
-from console.client.api import Lost, Update
-from console.core.errors import StateError
+from console.client.api import Away, Lost, Session, Update
+from console.core.errors import RemoteError, StateError
+from console.core.hosts import called_here, is_machine, machine_row
 from console.core.models import RunInfo, ServerState, ServerStatus, SourceStatus
 from console.core.preferences import Preferences
 from console.core.watching import WATCH, Trouble
@@ -194,6 +196,92 @@ async def test_trouble_of_an_endpoint_stands_over_its_dashboard() -> None:
     async with running(FakeBackend(runs=[run], sessions={run.id: session})) as pilot:
         await wait_text(pilot, "UNHEALTHY", "the server wants an API key", "--api-key-env")
         assert "r restarts" not in text(pilot.app)
+
+
+class Machines(FakeBackend):
+    """One machine whose run is out of reach, one that was never reached, one that serves."""
+
+    async def attach(self, run_id: str) -> Session:
+        if is_machine(run_id):
+            raise RemoteError("The host refused every key and password", "node-c", "Make it work first: ssh node-c")
+        return await super().attach(run_id)
+
+
+def machines() -> Machines:
+    found: list[tuple[RunInfo, FakeSession]] = []
+    for number, host in ((1, "node-a"), (2, "node-b")):
+        run = called_here(host, run_of(number))
+        session = Ticking(run)
+        session.push(snapshot(engine=BUSY, gpus=gpus(4), hints=()))
+        found.append((run, session))
+    lost = FakeSession(found[1][0])
+    lost.push(Away(attempt=2, reason="The host cannot be reached: [b]timed out", since_s=NOW_S))
+    found[1] = (found[1][0], lost)
+    local = run_of(3)
+    here = Ticking(local)
+    here.push(snapshot(engine=BUSY, gpus=gpus(4), hints=()))
+    found.append((local, here))
+    return Machines(
+        runs=[*(run for run, _ in found), machine_row("node-c")], sessions={run.id: session for run, session in found}
+    )
+
+
+HOSTS = ("node-a", "node-b", "node-c")
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (160, 50)])
+async def test_servers_of_several_machines(size: tuple[int, int]) -> None:
+    """It opens on the fleet; what is out of reach says why, counts for its price, and is no server where unknown."""
+    async with running(machines(), size, hosts=HOSTS) as pilot:
+        await wait_text(pilot, "Fleet", "2 of 3 ready", "✖ unreachable", "node-c")
+        shown = " ".join(text(pilot.app).split())
+        assert "1 machine out of reach" in shown
+        assert "$44.28/h" in shown
+        assert "timed out" in shown, "the first row is the worst"
+        assert all(cell_len(row.rstrip()) <= size[0] for row in grid(pilot.app))
+        if size[0] >= 80:
+            assert "node-a/flash-01" in shown
+            assert "node-b/flash-02" in shown
+        await pilot.press("j")
+        await wait_text(pilot, "▸ node-c", "refused every key", "not known what runs there")
+        await pilot.press("enter")
+        await wait_text(pilot, "ssh node-c")
+        await pilot.press("escape", "G")
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, FleetScreen), "the fleet again")
+        await pilot.press("k")
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, DashboardScreen), "the dashboard")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+async def test_golden_of_several_machines(size: tuple[int, int]) -> None:
+    """Run with `UPDATE_GOLDENS=1` to accept a change."""
+    path = GOLDENS / f"fleet-hosts-{size[0]}x{size[1]}.txt"
+    async with running(machines(), size, hosts=HOSTS) as pilot:
+        await wait_text(pilot, "2 of 3 ready", "cannot be reached", "out of reach")
+        await wait_for(pilot, lambda: " ◌ " not in text(pilot.app), "all have answered")
+        shown = text(pilot.app) + "\n"
+    if os.environ.get("UPDATE_GOLDENS"):
+        path.write_text(shown, encoding="utf-8")
+    assert shown == path.read_text(encoding="utf-8")
+
+
+async def test_the_run_of_another_machine_has_its_name_before_it() -> None:
+    backend = machines()
+    run = backend.sessions[called_here("node-a", run_of(1)).id].run
+    vars(backend.sessions[run.id])["host"] = "node-a"
+    async with running(backend, (100, 30), hosts=HOSTS) as pilot:
+        await wait_text(pilot, "2 of 3 ready")
+        pilot.app.start_attach_to(run.id)  # type: ignore[attr-defined]
+        await wait_text(pilot, "READY", "flash-01")
+        assert "node-a" in grid(pilot.app)[0]
+        await pilot.press("s")
+        await wait_text(pilot, "Stop flash-01 on node-a?")
+        await pilot.press("escape", "escape")
+        await wait_text(pilot, "2 of 3 ready")
+        await pilot.press("escape")
+        await wait_text(pilot, "3 running", "flash-4xh200")
+        assert "node-a" not in grid(pilot.app)[0], "the profiles are those of this machine"
 
 
 class Empty(FakeBackend):

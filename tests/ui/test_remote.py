@@ -52,6 +52,18 @@ async def test_profiles_are_those_of_that_machine() -> None:
         await wait_text(pilot, "a-very-long-name-of-a-m", "profiles")
 
 
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+async def test_what_can_run_there_names_the_machine(size: tuple[int, int]) -> None:
+    async with running(FakeBackend(), size, host=BOX) as pilot:
+        await wait_text(pilot, f"can run on {BOX}", f"http://127.0.0.1:8000 on {BOX}")
+        shown = text(pilot.app)
+        assert "can run here" not in shown
+        assert "this machine" not in shown
+        await pilot.press("o")
+        await wait_text(pilot, f"only what runs on {BOX}")
+        assert all(cell_len(row.rstrip()) <= size[0] for row in grid(pilot.app))
+
+
 async def test_what_is_held_is_let_go_of_at_the_end() -> None:
     ended = asyncio.Event()
 
