@@ -12,12 +12,11 @@ from typing import cast
 
 from console.cli import tasks
 from console.cli.output import Output
-from console.cli.remote import lines_to
+from console.cli.remote import Reached, lines_to
 from console.cli.watched import targets_from
 from console.client.api import Backend
 from console.client.fleet import Fleet, with_members
 from console.client.remote.host import RemoteHost
-from console.client.remote.line import Line
 from console.client.watch_session import Watcher
 from console.core.errors import ExitCode, NotRunningError
 from console.core.fleet import FleetDocument, FleetRow, gpus_text, totals_of
@@ -43,8 +42,8 @@ def fleet(arguments: argparse.Namespace, output: Output) -> int:
     try:
         rows, problem = tasks.run(_look(with_groups(cast("Backend", LocalBackend())), targets, lines))
     finally:
-        for line in lines:
-            line.ssh.close()
+        for each in lines:
+            each.line.ssh.close()
     if problem:
         output.say(f"note: {problem}")
     output.document(FleetDocument(rows=rows, totals=totals_of(rows)))
@@ -63,9 +62,9 @@ def fleet(arguments: argparse.Namespace, output: Output) -> int:
 
 
 async def _look(
-    backend: Backend, targets: Sequence[WatchTarget], lines: Sequence[Line]
+    backend: Backend, targets: Sequence[WatchTarget], lines: Sequence[Reached]
 ) -> tuple[tuple[FleetRow, ...], str]:
-    watcher, hosts = Watcher(targets), [RemoteHost(line) for line in lines]
+    watcher, hosts = Watcher(targets), [RemoteHost(*each) for each in lines]
     fleet = Fleet(with_members(backend, (*hosts, *((watcher,) if targets else ()))))
     following = asyncio.create_task(fleet.run())
     try:

@@ -189,7 +189,7 @@ def _open_fleet(arguments: argparse.Namespace) -> int:
     targets, preferences = _watched(arguments, _preferences(arguments))
     local = with_groups(DeferredBackend(arguments.engine, allow_public=arguments.allow_public_without_key))
     lines = lines_to(arguments)
-    hosts = tuple(map(RemoteHost, lines))
+    hosts = tuple(RemoteHost(*each) for each in lines)
 
     async def leave() -> None:
         await asyncio.gather(*(host.close() for host in hosts))
@@ -204,8 +204,8 @@ def _open_fleet(arguments: argparse.Namespace) -> int:
             at_end=leave,
         )
     finally:
-        for line in lines:
-            line.ssh.close()
+        for each in lines:
+            each.line.ssh.close()
 
 
 def _refuse_playing(arguments: argparse.Namespace) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from console.cli.host_grammar import HOST_OPTIONS
 from console.cli.output import Output, is_terminal
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from console.client.remote.line import Line
     from console.io.ssh import SshTarget
 
-__all__ = ["far_end", "line_to", "lines_to", "pass_on", "target_of", "without_host"]
+__all__ = ["Reached", "far_end", "line_to", "lines_to", "pass_on", "target_of", "without_host"]
 
 LOG_IN_S = 5.0
 """So long all machines together have to let us in before the screen is painted, or the table made."""
@@ -66,11 +65,19 @@ def line_to(arguments: argparse.Namespace) -> Line:
     return line
 
 
-def lines_to(arguments: argparse.Namespace) -> tuple[Line, ...]:
+class Reached(NamedTuple):
+    """A line to one of several machines."""
+
+    line: Line
+    error: RemoteError | None
+    """Why it is not logged in yet; the line tries it again by itself."""
+
+
+def lines_to(arguments: argparse.Namespace) -> tuple[Reached, ...]:
     """A line to each machine that is named, logged in as far as that goes now: no machine holds up the others.
 
     All are tried at a time, without a question. Then, one after the other and where there is a terminal, those at which
-    OpenSSH has to ask. One that cannot be reached is tried again later, and is no error here.
+    OpenSSH has to ask.
 
     Raises:
         UsageError: one is no name of a host, or the configuration has a mistake.
@@ -78,14 +85,13 @@ def lines_to(arguments: argparse.Namespace) -> tuple[Line, ...]:
     from console.client.remote.line import MUST_ASK, Line
 
     lines = tuple(Line(target_of(arguments, host)) for host in arguments.machines)
-    asks: list[Line] = []
+    errors: dict[Line, RemoteError] = {}
 
     def log_in(line: Line) -> None:
         try:
             line.ssh.open(ask=False)
         except RemoteError as error:
-            if error.cause in MUST_ASK:
-                asks.append(line)
+            errors[line] = error
 
     threads = [(line, threading.Thread(target=log_in, args=(line,), daemon=True)) for line in lines]
     for _, thread in threads:
@@ -96,11 +102,15 @@ def lines_to(arguments: argparse.Namespace) -> tuple[Line, ...]:
         if thread.is_alive():
             line.ssh.close()  # ends the attempt; the line makes its own ones
             thread.join()
-    if is_terminal(sys.stdin, sys.stderr):
-        for line in asks:
-            with contextlib.suppress(RemoteError):
+            errors[line] = RemoteError("The host cannot be reached", f"no answer within {LOG_IN_S:.0f} s")
+    for line, error in tuple(errors.items()) if is_terminal(sys.stdin, sys.stderr) else ():
+        if error.cause in MUST_ASK:
+            try:
                 line.ssh.open(ask=True)
-    return lines
+                del errors[line]
+            except RemoteError as again:
+                errors[line] = again
+    return tuple(Reached(line, errors.get(line)) for line in lines)
 
 
 def pass_on(arguments: argparse.Namespace, _output: Output) -> int:

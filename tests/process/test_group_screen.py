@@ -67,7 +67,7 @@ async def shown(groups: Groups) -> None:  # noqa: F811
     assert isinstance(run, RunInfo)
     assert run.id == groups.group()["group"]
     assert _named(run.id) == _named("cpu-smoke-2nodes") == run.id, "--attach"
-    with pytest.raises(UsageError, match="Not done for a group"):
+    with pytest.raises(UsageError, match="No setting is tried on a group"):
         await backend.replan(run.id, ())
     session = await backend.attach(run.id)
     watcher = Watcher(session)

@@ -106,7 +106,10 @@ def test_a_machine_that_cannot_be_reached_is_a_row_with_its_reason(hosts: Hosts)
     rows = by_host(found)
     assert rows["node-a"].state is FleetState.READY
     assert rows["node-b"].is_machine
-    assert rows["node-b"].state in (FleetState.UNREACHABLE, FleetState.ASKING)
+    assert (rows["node-b"].state, rows["node-b"].why.partition(":")[0]) == (
+        FleetState.UNREACHABLE,
+        "The host cannot be reached",
+    )
     assert (found.totals.servers, found.totals.ready, found.totals.machines_away) == (1, 1, 1)
     # A name that SSH does not know fails at once, and says so.
     found = hosts.fleet("--host", "node-a", "--host", "no-such-machine.invalid")
@@ -185,9 +188,13 @@ def test_on_one_screen_with_a_machine_that_goes_and_comes_back(hosts: Hosts) -> 
         terminal.keys("s")
         terminal.see("Stop cpu-smoke on node-b?", WAIT_S)
         terminal.keys("Escape")
+        terminal.until("no question", lambda: "Stop cpu-smoke" not in terminal.text, WAIT_S)
         terminal.keys("q")
         assert "--host node-a --host node-b" in terminal.see("Leave the console?", WAIT_S)
         terminal.keys("Escape")
+        terminal.until("no question", lambda: "Leave the console?" not in terminal.text, WAIT_S)
+        terminal.keys("1")
+        terminal.see("esc fleet", WAIT_S)
         terminal.keys("Escape")
         terminal.see("2 of 2 ready", WAIT_S)
         terminal.keys("q")

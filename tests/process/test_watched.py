@@ -14,14 +14,15 @@ from typing import Any
 import httpx
 import pytest
 
-from console.client.api import ChatMessage, ChatOptions
+from console.client.api import ChatMessage, ChatOptions, Session
 from console.client.fleet import Fleet, with_members
 from console.client.session import Inbox
 from console.client.watch_session import REFUSAL, Watcher, WatchSession
 from console.client.watched import Endpoint, Pace
 from console.core.errors import UsageError
 from console.core.fleet import FleetState
-from console.core.models import HintState, Level, ServerState, Snapshot
+from console.core.hosts import called_here, machine_row
+from console.core.models import HintState, Level, NodePlace, RunInfo, ServerState, Snapshot
 from console.core.snooze import Snooze
 from console.core.watching import Trouble, target_of, trouble_of
 from console.io.http import Health, HttpError, ServedModel
@@ -38,6 +39,49 @@ vllm:num_requests_waiting{engine="0",model_name="tiny"} 1.0
 # TYPE vllm:generation_tokens_total counter
 vllm:generation_tokens_total{engine="0",model_name="tiny"} {tokens}
 """
+
+
+class Member:
+    """A source of servers with these runs."""
+
+    def __init__(self, *runs: RunInfo) -> None:
+        self._runs = runs
+
+    async def runs(self) -> tuple[RunInfo, ...]:
+        return self._runs
+
+    async def attach(self, run_id: str) -> Session:
+        raise AssertionError(run_id)
+
+
+def server(run_id: str, url: str = "", place: NodePlace | None = None) -> RunInfo:
+    return RunInfo(id=run_id, profile_name="flash", url=url, place=place)
+
+
+def part(rank: int) -> NodePlace:
+    return NodePlace(group="g", attempt=1, rank=rank, hosts=("a", "b"), addresses=("10.0.0.1", "10.0.0.2"))
+
+
+async def listed(here: tuple[RunInfo, ...], *members: Member) -> list[str]:
+    return [run.id for run in await with_members(FakeBackend(runs=here), members).runs()]
+
+
+async def test_what_several_sources_have_is_one_server() -> None:
+    """A loopback address is another server on each machine; an address that all reach is one."""
+    loopback, outer = "http://127.0.0.1:8000", "http://10.0.0.1:8000"
+    a = Member(called_here("a", server("1", loopback)), called_here("a", server("2", outer)))
+    b = Member(called_here("b", server("1", loopback)), machine_row("b"), machine_row("c"))
+    watched = Member(server("watch:x", outer), server("watch:y", "http://localhost:8000"))
+    found = await listed((server("0", loopback),), a, b, watched)
+    assert found == ["0", "host:a/1", "host:a/2", "host:b/1", "host:b/", "host:c/"]
+
+
+async def test_a_group_is_one_server_whoever_tells_of_it() -> None:
+    head = Member(called_here("a", server("1", "http://10.0.0.1:8000", part(0))))
+    other = Member(called_here("b", server("1", "", part(1))))
+    assert await listed((), head, other) == ["host:a/1"]
+    assert await listed((), other) == ["host:b/1"], "where nobody else tells of it"
+    assert await listed((server("g", "http://10.0.0.9:1"),), head, other) == ["g"], "started here: as a whole"
 
 
 class Scripted:

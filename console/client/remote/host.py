@@ -52,17 +52,20 @@ class RemoteHost:
     """The runs of one machine, for a list with others (see `console.client.fleet.Member`).
 
     Args:
-        line: to it. Whoever made it closes it, after this.
+        line: to it.
+        error: why it is not logged in, where that was tried already; it is told until something else is known.
     """
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, error: ConsoleError | None = None) -> None:
         self.host = line.host
         self._line = line
         self._backend = RemoteBackend(line)
         self._known: tuple[RunInfo, ...] | None = None
-        self._error: ConsoleError | None = None
+        self._error = error
         self._answered = asyncio.Event()
         """An answer or an error has come by now."""
+        if error is not None:
+            self._answered.set()
         self._asking: asyncio.Task[None] | None = None
 
     async def runs(self) -> tuple[RunInfo, ...]:
