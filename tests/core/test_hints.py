@@ -323,6 +323,15 @@ def test_machine_rules(rule: str, series: Series, tables: dict[str, Any], fires:
     assert (rule in firing(watch(series, profile(**tables), seconds=150))) is fires
 
 
+@pytest.mark.parametrize(("nodes", "share"), [(1, "$10.00"), (2, "$5.00")])
+def test_the_share_of_idle_gpus_is_of_one_machines_price(nodes: int, share: str) -> None:
+    """A price is of all machines, and the GPUs are those of one."""
+    of = profile(cost={"usd_per_hour": 20.0}, hardware={"gpu": "H200", "count": 2, "nodes": nodes})
+    idle = steady([gpu(), gpu(1, memory_used_bytes=GIB, util_percent=0.0)])
+    text = " ".join(firing(watch(idle, of, seconds=150))["gpus-unused"].evidence)
+    assert f"That share of the machine costs {share} an hour" in text
+
+
 @pytest.mark.parametrize(
     ("gpus", "words"),
     [

@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 
 from console.core.hints import HintEngine
 from console.core.idle import IdleLimits, IdleVerdict, idle_verdict, stop_reason, warn_after_s, warning_text
-from console.core.models import EngineReading, HintState, Money, Phase, Sample, ServerState, Spend
-from console.core.money import BUCKETS, GAP_S, NO_PRICE, Ledger, Look, Tally, advance, money_of
+from console.core.models import (
+    EngineReading,
+    HintState,
+    Money,
+    NodePlace,
+    Phase,
+    RunInfo,
+    Sample,
+    ServerState,
+    Spend,
+)
+from console.core.money import BUCKETS, GAP_S, NO_PRICE, Ledger, Look, Tally, added, advance, money_of, no_price
 from console.core.money_words import amount_text, idle_text, money_lines, shares_text, summary_text
 from console.core.profile import Profile
 
@@ -414,3 +424,33 @@ def test_a_reading_without_a_price_or_limits() -> None:
     tally = advance(Tally(mono_s=0.0, spend=Spend.IDLE), Look(mono_s=9.0, state=READY, engine=IDLE))
     assert money_of(tally, None).idle_stop_in_s is None
     assert money_of(tally, 3600.0).total_usd == pytest.approx(9.0)
+
+
+def test_attempts_of_a_group_are_summed() -> None:
+    first = money_of(Tally(mono_s=0.0, seconds={Spend.LOADING: 100.0, Spend.SERVING: 260.0}, output_tokens=500), 36.0)
+    second = money_of(Tally(mono_s=0.0, seconds={Spend.SERVING: 40.0}, output_tokens=500), 36.0, tokens_per_s=50.0)
+    both = added(first, second)
+    assert both is not None
+    assert both.seconds == {Spend.LOADING: 100.0, Spend.SERVING: 300.0}
+    assert both.total_s == 400.0
+    assert both.total_usd == pytest.approx(4.0)
+    assert both.usd is not None
+    assert sum(amount for amount in both.usd.values() if amount is not None) == pytest.approx(4.0)
+    assert both.output_tokens == 1000
+    assert both.usd_per_million == pytest.approx(4000.0)
+    assert both.usd_per_million_now == second.usd_per_million_now
+    assert added(None, first) == added(first, None) == first
+    assert added(None, None) is None
+
+
+def test_seconds_without_a_price_are_summed_too() -> None:
+    one = money_of(Tally(mono_s=0.0, seconds={Spend.IDLE: 10.0}), None)
+    both = added(one, one)
+    assert both is not None
+    assert (both.total_s, both.total_usd, both.usd, both.missing) == (20.0, None, None, NO_PRICE)
+
+
+@pytest.mark.parametrize(("rank", "says"), [(0, NO_PRICE), (1, "counted by the head, box-a")])
+def test_only_the_head_of_a_group_asks_for_a_price(rank: int, says: str) -> None:
+    place = NodePlace(group="g", attempt=1, rank=rank, hosts=("box-a", "box-b"), addresses=("", ""))
+    assert says in no_price(RunInfo(id="r", profile_name="p", place=place))

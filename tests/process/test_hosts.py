@@ -147,12 +147,7 @@ def test_a_proxy_gets_addresses_that_it_reaches(hosts: Hosts) -> None:
     assert made.returncode == 0, made.stderr
     text = json.loads(made.stdout)
     assert text["servers"] == [{"name": f"node-a/{run}", "url": f"http://{hosts.head.address}:{PORT}", "model": "tiny"}]
-    hosts.member.cut(hosts.machines.operator)
-    try:
-        # A listening sshd that drops every packet takes as long as TCP does: a name that is none is as good a proof.
-        wrong = hosts.run("export", "proxy", "nginx", "--host", "node-a", "--host", "no.invalid", *hosts.config)
-    finally:
-        hosts.member.restore()
+    wrong = hosts.run("export", "proxy", "nginx", "--host", "node-a", "--host", "no.invalid", *hosts.config)
     assert wrong.returncode == 3, "no proxy over less than what was named"
 
 
@@ -200,6 +195,27 @@ def test_on_one_screen_with_a_machine_that_goes_and_comes_back(hosts: Hosts) -> 
         terminal.keys("q")
         terminal.see("exit=0", WAIT_S)
         assert terminal.state() == "0 0 1"
+    finally:
+        terminal.close()
+
+
+def test_one_machine_and_what_is_watched_beside_it(hosts: Hosts) -> None:
+    """Here the profiles are those of that machine, and the address is asked from here."""
+    words = ("--host", "node-b", *hosts.config, "--watch", f"http://{hosts.head.address}:{PORT}")
+    terminal = Tmux(shlex.join(hosts.command(*words)), hosts.env, 160, 50)
+    try:
+        terminal.see("2 of 2 ready", WAIT_S)
+        screen = terminal.see("running 11", WAIT_S)
+        assert f"{hosts.head.address}:{PORT}" in screen
+        terminal.keys("Escape")
+        screen = terminal.see("can run on node-b", WAIT_S)
+        assert "this machine" not in screen
+        assert "node-b" in screen.splitlines()[0]
+        terminal.resize(80, 24)
+        terminal.until("80 columns", lambda: max(map(len, terminal.text.splitlines())) <= 80, WAIT_S)
+        terminal.see("can run on node-b", WAIT_S)
+        terminal.keys("q")
+        terminal.see("exit=0", WAIT_S)
     finally:
         terminal.close()
 

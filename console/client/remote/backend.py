@@ -178,5 +178,14 @@ class RemoteBackend:
 
     async def attach(self, run_id: str) -> Session:
         """Attach to a run there, by its id or its profile."""
+        return await self.open(run_id)
+
+    async def look(self, run_id: str) -> Session:
+        """As `attach`, for its figures alone: the log stays there."""
+        return await self.open(run_id, with_log=False)
+
+    async def open(self, run_id: str, *, with_log: bool = True) -> RemoteSession:
+        """A session of a run there; see `RemoteSession.open`."""
         found = await self._line.call("find", name=run_id)
-        return await RemoteSession.open(self._line, await self._line.call("reach", run_id=found))
+        reach = await self._line.call("reach", run_id=found)
+        return await RemoteSession.open(self._line, reach, with_log=with_log)

@@ -98,8 +98,7 @@ class RemoteHost:
             if self._error is None and not with_log:
                 await asyncio.Event().wait()  # it has answered: the row is about to go, and who looks at it with it
             raise self._error or NotRunningError("Nothing is running", f"on {self.host}")
-        reach = await self._line.call("reach", run_id=id_there(run_id))
-        return cast("Session", _Session(await RemoteSession.open(self._line, reach, with_log=with_log)))
+        return cast("Session", _Session(await self._backend.open(id_there(run_id), with_log=with_log)))
 
     async def replan(self, run_id: str, changes: Sequence[ProfileChange]) -> LaunchPlan:
         """What a launch there with these changes would do."""
