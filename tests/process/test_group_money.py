@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from console.client.api import Backend
+from console.client.deferred import DeferredBackend
+from console.core.bench import BenchPlan, BenchResult, Shape
+from console.group.backend import with_groups
 from console.group.launch import draft
 from tests.e2e.world import wait_for
 from tests.fakes.bench import scripted
@@ -33,7 +40,18 @@ def with_benchmark(machine: Machine) -> None:
     vllm.write_text(f'{first}\nif [ "$1" = bench ]; then exec "{bench}" "$@"; fi\n{rest}', encoding="utf-8")
 
 
-def test_the_sum_over_its_machines_is_what_it_costs_everywhere(groups: Groups) -> None:  # noqa: F811
+async def on_the_screen(told: Callable[[BenchResult], None]) -> BenchResult:
+    """Measure the group as pane `4` does, by the id that its run has here."""
+    backend = with_groups(cast("Backend", DeferredBackend()))
+    (run,) = await backend.runs()
+    plan = BenchPlan(shape=Shape.CHAT, concurrency=(2,), repeats=1, requests=4)
+    return await backend.bench(run.id, plan, None, told)
+
+
+def test_the_sum_over_its_machines_is_what_it_costs_everywhere(
+    groups: Groups,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Machines of two prices, each in its own configuration; then one start more, and a benchmark from the head."""
     for machine in groups.machines.all:
         configure(machine.root, PRICES[machine.name])
@@ -62,6 +80,12 @@ def test_the_sum_over_its_machines_is_what_it_costs_everywhere(groups: Groups) -
     measured = groups.json("bench", "--shape", "chat", "--concurrency", "2", "--requests", "4", "--repeats", "1")
     assert measured["run_id"] == groups.info(groups.head)["id"]
     assert measured["points"][0]["output_tokens_per_s"] > 0
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, groups.env[name])
+    rows: list[BenchResult] = []
+    done = asyncio.run(on_the_screen(rows.append))
+    assert (done.run_id, len(done.points)) == (measured["run_id"], 1)
+    assert rows[-1].points == done.points, "each row is told as it comes"
     for words in (("apply", "--set", "serve.max_num_seqs=4", "--auto"), ("tune", "cpu-smoke-2nodes")):
         refused = groups.run(*words)
         assert refused.returncode == 2, refused.stderr
