@@ -64,6 +64,7 @@ def calm(last: Sample) -> Sample:
             requests_finished_total=was.requests_finished_total,
             admission_rejections_total=was.admission_rejections_total,
             http_errors_by_status=was.http_errors_by_status,
+            kernels_compiled_total=was.kernels_compiled_total,
         ),
     )
 
@@ -296,6 +297,24 @@ EXAMPLES: tuple[Example, ...] = (
         serve(max_num_seqs=64),
     ),
     Example("load-too-small", "three requests", True, steady(running=3, waiting=0)),
+    Example("load-too-small", "nothing comes out", False, steady(running=3, waiting=0, generation_tokens_total=9)),
+    Example(
+        "kernels-compiled", "one after the other", True, growing({"kernels_compiled_total": 0.2}, running=5, waiting=2)
+    ),
+    Example(
+        "kernels-compiled",
+        "a long one, for which requests queue",
+        True,
+        steady(running=0, waiting=2, kernels_compiled_total=1, kernel_compiling="mhc_fused_tilelang"),
+    ),
+    Example("kernels-compiled", "none is compiled", False, steady(running=5, waiting=2, kernels_compiled_total=9)),
+    Example(
+        "kernels-compiled",
+        "nobody waits",
+        False,
+        growing({"kernels_compiled_total": 0.2}, running=0, waiting=0),
+    ),
+    Example("kernels-compiled", "its log is not read", False, steady(running=5, waiting=2)),
     Example("load-too-small", "nothing runs", False, steady(running=0, waiting=0)),
     Example("load-too-small", "utilization at 70%", False, steady((gpu(util_percent=70.0),), running=3, waiting=0)),
     Example("tp-to-dp", "V4-Flash on eight H200", True, steady(gpus(8), **NEED), v4()),

@@ -63,10 +63,13 @@ ATTEMPTS = (
 )
 
 
-def run(world: World, report: Report, layout: Layout, *, multicast: bool, start_only: bool = False) -> None:
+def run(
+    world: World, report: Report, layout: Layout, *, multicast: bool, start_only: bool = False, given: Any = None
+) -> None:
     """All steps. What cannot be done is skipped by name.
 
     Args:
+        given: further settings of the profile.
         multicast: NVLink multicast is left to the libraries.
         start_only: no load after the start.
     """
@@ -80,7 +83,7 @@ def run(world: World, report: Report, layout: Layout, *, multicast: bool, start_
     if not world.cpu and len(smi.query("index")) < layout.gpus:
         return
     after_s = STOP_S if start_only else AFTER_START_S
-    server = start(world, report, layout, after_s, multicast=multicast)
+    server = start(world, report, layout, after_s, multicast=multicast, given=given or {})
     if server is None:
         return
     with report.step("predicted beside printed") as row:
@@ -95,7 +98,7 @@ def run(world: World, report: Report, layout: Layout, *, multicast: bool, start_
     serve(world, report, layout, server)
 
 
-def start(world: World, report: Report, layout: Layout, after_s: float, *, multicast: bool) -> Run | None:
+def start(world: World, report: Report, layout: Layout, after_s: float, *, multicast: bool, given: Any) -> Run | None:
     """The first attempt that comes up.
 
     Args:
@@ -106,7 +109,7 @@ def start(world: World, report: Report, layout: Layout, after_s: float, *, multi
         with report.step(f"start {attempt.name}") as row:
             if attempt is not ATTEMPTS[0] and limit_s < ATTEMPT_MIN_S:
                 raise Skip(f"{limit_s:.0f} s are left for it")
-            row["settings"] = settings(world, layout, multicast=multicast) | attempt.changes
+            row["settings"] = settings(world, layout, multicast=multicast) | given | attempt.changes
             server = world.launch("cpu-smoke" if world.cpu else layout.profile, row["settings"], ready_s=limit_s)
             tell(world, layout, server, row)
             records.keep(world, server, f"{layout.key}-{attempt.name.replace(' ', '-')}")
