@@ -28,6 +28,8 @@ class LogFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     kv_tokens: int | None = None
     """Size of one engine's KV cache, as it was printed at the start."""
+    step_tokens: int | None = None
+    """Tokens that one step of the scheduler may take, where drafts leave fewer than `max_num_batched_tokens`."""
     kernels_compiled: int | None = None
     """`KernelTracker.total`; `None` where no log is read."""
     kernel_compiling: str | None = None

@@ -60,6 +60,7 @@ class LogWatch:
         kernels = self._kernels
         return LogFigures(
             kv_tokens=self.facts.kv_cache_tokens,
+            step_tokens=self.facts.step_tokens,
             kernels_compiled=kernels.total,
             kernel_compiling=kernels.compiling or None,
         )

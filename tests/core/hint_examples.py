@@ -209,6 +209,7 @@ TTFT_PREFILL = {
     "prefill_share": 0.6,
 }
 PREFILL = {"running": 20, "waiting": 6, "kv_cache_usage": 0.4, "ttft": seconds(2.0, 4.0), "itl": seconds(0.03, 0.2)}
+DRAFTS = PREFILL | {"step_tokens_max": 2048}
 IDLE = {"running": 0, "waiting": 0, "generation_tokens_total": 7, "requests_finished_total": 3}
 FULL_GPU = (gpu(util_percent=95.0),)
 TARGETS = {"targets": {"ttft_s": 1.0, "tpot_s": 0.05}}
@@ -338,6 +339,17 @@ EXAMPLES: tuple[Example, ...] = (
         steady(**(PREFILL | {"waiting": 0})),
         serve(max_num_seqs=128),
     ),
+    # As on two H200: 8,192 tokens less 6 for each of 1,024 requests.
+    Example("draft-slots", "room for 1,024, and 26 come", True, steady(gpus(2), **DRAFTS), speculative(7)),
+    Example(
+        "draft-slots",
+        "more than half of what may run",
+        False,
+        steady(gpus(2), **(DRAFTS | {"running": 300, "waiting": 300})),
+        speculative(7),
+    ),
+    Example("draft-slots", "the log says of no lack", False, steady(gpus(2), **PREFILL), speculative(7)),
+    Example("draft-slots", "nobody waits", False, steady(gpus(2), **(DRAFTS | {"waiting": 0})), speculative(7)),
     Example("ttft-prefill", "prompts of 20,000 tokens", True, steady(**TTFT_PREFILL)),
     Example("ttft-prefill", "prompts of one step", True, steady(**(TTFT_PREFILL | {"mean_prompt_tokens": 3000.0}))),
     Example("ttft-prefill", "a third is prefill", False, steady(**(TTFT_PREFILL | {"prefill": seconds(1.0)}))),

@@ -20,7 +20,7 @@ def test_the_cache_and_the_kernels_of_a_recorded_server(tmp_path: Path) -> None:
     shutil.copyfile(LOG, path)
     watch = LogWatch(path)
     watch.catch_up()
-    assert watch.figures == LogFigures(kv_tokens=885_355, kernels_compiled=11)
+    assert watch.figures == LogFigures(kv_tokens=885_355, step_tokens=2048, kernels_compiled=11)
     with path.open("a", encoding="utf-8") as log:
         log.write("(Worker_TP0 pid=2) TileLang begins to compile kernel `mhc_post_tilelang` with `out_idx=None`\n")
     watch.catch_up()

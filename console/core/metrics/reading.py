@@ -106,6 +106,7 @@ class EngineMetrics:
         return EngineReading(
             kv_cache_usage=values[USAGE],
             kv_cache_tokens=kv_cache_tokens(cache, told.kv_tokens, engines),
+            step_tokens_max=told.step_tokens,
             kernels_compiled_total=told.kernels_compiled,
             kernel_compiling=told.kernel_compiling,
             prefix_caching=cache.prefix_caching,

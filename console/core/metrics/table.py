@@ -200,7 +200,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(ITERATION, HISTOGRAM, "tokens per step", COUNT, ("iteration_tokens_mean",)),
 )
 
-OF_NO_FAMILY: tuple[str, ...] = ("resets_total", "kernels_compiled_total", "kernel_compiling")
+OF_NO_FAMILY: tuple[str, ...] = ("resets_total", "step_tokens_max", "kernels_compiled_total", "kernel_compiling")
 """Fields of `EngineReading` that come from all counters, or from the log."""
 
 SAMPLE_NAMES: Mapping[str, tuple[str, str]] = {
