@@ -201,6 +201,8 @@ class BenchPane(Panel, can_focus=True):
         room = height - len(top) - len(table) - len(lower) - 2
         name, field = LATENCIES[self._latency]
         drawn = curve(_dots(points, field), _dots(other.points if other else (), field), name, width, room)
+        if self._refused and not points:
+            drawn = []
         body = [*top, *table, BLANK, *drawn, BLANK]
         return [*body[: max(height - len(lower), 0)], *lower][:height]
 

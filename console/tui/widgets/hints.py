@@ -224,6 +224,8 @@ class Hints(Panel, can_focus=True):
     def action_snoozed(self) -> None:
         """List those that are put aside too, or not."""
         self.all = not self.all
+        if self.all:
+            self._selected_id = next(iter(self.aside), self._selected_id)  # they come last, out of sight of few rows
         self.repaint()
         self.refresh_bindings()
 

@@ -89,7 +89,7 @@ class ChooseProcesses(ModalScreen[None]):
             ("▸ " if chosen else "  ", "accent"),
             ("✓ " if on else "  ", "ok"),
             (f"{clip(shown, 28):<29}", "strong" if on else "muted"),
-            (f"{count:>11,} lines", "muted"),
+            (f"{count:>11,} line{'s' if count != 1 else ''}", "muted"),
         )
 
     def _names(self, key: str) -> frozenset[str]:
