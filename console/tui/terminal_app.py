@@ -18,7 +18,7 @@ from textual.events import AppFocus, CursorPosition, Event, Key, Paste
 
 from console.tui.changed import Changed, Shown
 from console.tui.line_pace import LEAVE_S, QUESTION, Pace
-from console.tui.typed import Typed
+from console.tui.typed import Typed, apart
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -91,7 +91,8 @@ class TerminalApp(App[int]):
         if isinstance(event, Key):
             self._typed_s = time.monotonic()
         if isinstance(event, (Key, Paste)) and not event.is_forwarded:
-            await self._typed.take(event)
+            for each in apart(event):
+                await self._typed.take(each)
         else:
             await super().on_event(event)
 

@@ -17,11 +17,12 @@ from weakref import WeakKeyDictionary, WeakSet
 from textual.app import App
 from textual.command import CommandPalette
 from textual.events import Event, Key
+from textual.keys import _character_to_key
 from textual.message_pump import MessagePump
 from textual.widget import Widget
 from textual.worker import Worker
 
-__all__ = ["OPENING", "Typed"]
+__all__ = ["OPENING", "Typed", "apart"]
 
 WAIT_S = 0.3
 """So long a key waits for what the one before it does. Work that takes longer is no reason to be deaf."""
@@ -34,6 +35,16 @@ OPENING = frozenset({"flow", "open-fleet", "edit"})
 """Groups of workers that open a screen: what is typed next is meant for that."""
 FINDING = CommandPalette._GATHER_COMMANDS_GROUP
 """Workers that fill the list of the palette, from which enter takes one."""
+
+
+def apart(event: Event) -> tuple[Event, ...]:
+    """Escape and a letter that came in one piece, as the two keys that they are.
+
+    Over a slow line they cannot be told from alt and the letter, which no action has and which a terminal sends alike.
+    """
+    if isinstance(event, Key) and event.key.startswith("alt+") and event.character is not None and event.is_printable:
+        return Key("escape", "\x1b"), Key(_character_to_key(event.character), event.character)
+    return (event,)
 
 
 class Typed:

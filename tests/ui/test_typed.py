@@ -113,6 +113,21 @@ async def test_a_message_is_written_and_sent() -> None:
         assert session.asked[1][-1].content == "and again"
 
 
+async def test_escape_and_a_letter_in_one_piece_are_no_alt() -> None:
+    """As Textual's parser reads `esc` and `R` that a slow line has put together."""
+    backend, session = attached(snapshot())
+    async with running(backend) as pilot:
+        await wait_text(pilot, "READY")
+        at_once(pilot, "chello", "enter")
+        await wait_for(pilot, lambda: session.asked, "asked")
+        driver = pilot.app._driver
+        assert driver is not None
+        await wait_for(pilot, lambda: not pilot.app.screen.query_one("#transcript").streaming, "answered")
+        driver.send_message(Key("alt+shift+r", "R"))
+        await wait_for(pilot, lambda: len(session.asked) == 2, "asked again")
+        assert pilot.app.screen.query_one("#prompt").text == ""
+
+
 async def test_a_question_is_answered() -> None:
     backend, session = attached(snapshot())
     async with running(backend) as pilot:
