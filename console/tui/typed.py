@@ -86,12 +86,11 @@ class Typed:
             self._task.cancel()
 
     def _is_quiet(self) -> bool:
-        """Whether what was handed on last has surely been handled."""
+        """Whether what was handed on last has been handled, as far as can be told without asking."""
         if self._task is not None or time.monotonic() - self._handed_s < QUIET_S:
             return False
-        return all(pump.message_queue_size == 0 for pump in self._path()) and not any(
-            map(self._comes, self._app.workers)
-        )
+        empty = all(pump.message_queue_size == 0 for pump in self._path())
+        return empty and not any(map(self._comes, self._app.workers))
 
     def _path(self) -> Sequence[MessagePump]:
         """What a key passes: the widget with the focus, and what it stands in; nothing while there is no screen."""
@@ -183,4 +182,5 @@ class Typed:
         if worker.is_finished or worker in self._slow:
             return False
         # A flow that has asked waits for the very keys that would wait for it.
-        return worker.group == FINDING or (worker.group in OPENING and not self._app.screen.is_modal)
+        asked = any(screen.is_modal for screen in self._app.screen_stack[-1:])
+        return worker.group == FINDING or (worker.group in OPENING and not asked)

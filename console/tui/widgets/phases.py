@@ -163,10 +163,11 @@ def stop_lines(model: RunModel, status: ServerStatus, now: float, width: int) ->
     else:
         words = status.reason or "waiting for the server to end"
     note = line((_deadline(status, now).replace("gives up", "forced"), "muted"))
+    memory = "The memory of the GPUs" if model.snapshot and model.snapshot.gpus else "Its memory"
     return [
         rule("Stopping", width, note),
         line(("◐ ", "warn"), (words, "strong")),
-        *wrapped("The memory of the GPUs is free once the state is STOPPED.", width, "muted", (("  ", "text"),)),
+        *wrapped(f"{memory} is free once the state is STOPPED.", width, "muted", (("  ", "text"),)),
     ]
 
 
