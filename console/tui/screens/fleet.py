@@ -14,6 +14,7 @@ from console.client.fleet import Fleet
 from console.core.fleet import FleetRow
 from console.tui.actions import bindings_for
 from console.tui.glyphs import safe
+from console.tui.keymap import key_for
 from console.tui.paint import Line, clip, line, spread, wrapped
 from console.tui.widgets.fleet_list import detail_lines, fleet_row, head_line, name_cells, totals_line
 from console.tui.widgets.header import READONLY_MARK
@@ -31,7 +32,7 @@ HEAD_CELLS = 30
 """Of the title line, for its title and the reminder of the help."""
 ASKING = "Asking which servers there are …"
 NOTHING = (
-    "Nothing runs here and nothing is watched. esc goes to the profiles, where a server is launched; "
+    "Nothing runs here and nothing is watched. {} goes to the profiles, where a server is launched; "
     "dsv4-console --watch http://HOST:PORT, or [watch.NAME] in config.toml, watches one that runs elsewhere, and "
     "--host A --host B shows the runs of other machines."
 )
@@ -54,7 +55,7 @@ class FleetHead(Panel):
         if console.hosts:
             servers += f"{' of' if servers else ''} this machine and {', '.join(console.hosts)}"
             servers = clip(servers, max(width - HEAD_CELLS, 0))
-        rows = [spread(title, line((servers, "muted"), ("  ? help", "muted")), width), ()]
+        rows = [spread(title, line((servers, "muted"), (f"  {key_for('app.help')} help", "muted")), width), ()]
         if self.problem:
             rows += wrapped(safe(self.problem), width, "warn", (("▲ ", "warn"),))
         return [*rows, head_line(width, self.name_cells)] if self.rows else rows
@@ -137,7 +138,7 @@ class FleetScreen(Screen[None]):
     def _nothing(self) -> str:
         hosts = self.console.hosts
         if not hosts:
-            return NOTHING
+            return NOTHING.format(key_for("fleet.leave"))
         return f"Nothing runs on {', '.join(hosts)}, and nothing here. Launch on one: dsv4-console --host {hosts[0]}"
 
     def _show_foot(self) -> None:
