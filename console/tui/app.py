@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,6 +42,7 @@ __all__ = ["ConsoleApp"]
 DEFAULTS = Preferences()
 MISTAKES_SHOWN_S = 20.0
 """For so long it is said what of `config.toml` is not used."""
+FLOW_WAIT_S, FLOW_LOOK_S = 2.0, 0.02
 
 
 def _commands() -> type[Commands]:
@@ -177,12 +178,29 @@ class ConsoleApp(TerminalApp):
         else:
             self._flow(_flows().attach(self, self._attach_run))
 
-    def _flow(self, flow: object) -> None:
-        """Run a flow with its questions; one at a time, so that no second press of a key asks twice."""
-        if any(w.group == "flow" and w.is_running for w in self.workers):
-            flow.close()  # type: ignore[attr-defined]
+    def _flow(self, flow: Coroutine[Any, Any, None]) -> None:
+        """Run a flow with its questions; one at a time, so that no second press of a key asks twice.
+
+        One that comes while another neither asks nor is the same waits a moment for it: `q` right after `esc`.
+        """
+        name = getattr(flow, "__qualname__", "")
+        running = [worker for worker in self.workers if worker.group == "flow" and worker.is_running]
+        if running and (self.screen.is_modal or any(worker.name == name for worker in running)):
+            flow.close()
             return
-        self.run_worker(flow, group="flow", exit_on_error=False)  # type: ignore[arg-type]
+        self.run_worker(self._in_turn(running, flow), name=name, group="flow", exit_on_error=False)
+
+    async def _in_turn(self, running: Sequence[Worker[Any]], flow: Coroutine[Any, Any, None]) -> None:
+        """Once those before it are done; not at all if that takes longer than a key may mean."""
+        until_s = time.monotonic() + FLOW_WAIT_S
+        try:
+            while any(worker.is_running for worker in running):
+                if time.monotonic() > until_s:
+                    return
+                await asyncio.sleep(FLOW_LOOK_S)
+            await flow
+        finally:
+            flow.close()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A worker that broke is told, and costs neither the screen nor the server."""

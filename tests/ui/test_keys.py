@@ -537,3 +537,21 @@ async def test_a_supervisor_that_cannot_be_talked_to_is_explained(monkeypatch: p
     monkeypatch.setattr(backend, "attach", refuse)
     async with running(backend) as pilot:
         await wait_text(pilot, "The supervisor is of another version", "this console is the older one")
+
+
+async def test_a_key_that_comes_while_a_run_is_let_go_of_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, session = attached(snapshot())
+    let_go = asyncio.Event()
+
+    async def close() -> None:
+        await let_go.wait()
+
+    monkeypatch.setattr(session, "close", close)
+    async with running(backend) as pilot:
+        await wait_text(pilot, "READY")
+        await pilot.press("p")
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, PickerScreen), "the profiles")
+        await pilot.press("q")
+        assert not pilot.app._exit
+        let_go.set()
+        await wait_for(pilot, lambda: pilot.app._exit, "left")
