@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from console.core.group import Goal, Group
+from console.core.group import Goal, Group, parted
 from console.core.groupwords import node_text
 from console.core.models import (
     Diagnosis,
@@ -30,6 +30,7 @@ from console.core.models import (
     Snapshot,
     SourceStatus,
 )
+from console.core.retry import LINK_LOST
 
 __all__ = [
     "GPU_NUMBERS",
@@ -194,7 +195,7 @@ def _status(group: Group, nodes: Sequence[NodeFigures]) -> ServerStatus:
         phases=head.phases,
         exit_code=culprit.status.exit_code if culprit else None,
         reason=group.reason,
-        diagnosis=_named(culprit) if culprit else None,
+        diagnosis=LINK_LOST if parted(group) else _named(culprit) if culprit else None,
         in_flight=head.in_flight,
         cut=head.cut,
         deadline_s=group.retry_wall_s if waits else None if group.over else head.deadline_s,

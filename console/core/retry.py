@@ -18,6 +18,7 @@ from console.core.profile import RestartPolicy
 __all__ = [
     "BY_CAUSE",
     "HANG",
+    "LINK_LOST",
     "NODE_LOST",
     "RESTARTS_MAX",
     "RESTART_WINDOW_S",
@@ -66,11 +67,19 @@ NODE_LOST: Final = Diagnosis(
     remedy="The machine that is named shows why: its own log, or the network to it.",
 )
 
+LINK_LOST: Final = Diagnosis(
+    title="The machines of the group do not reach each other",
+    cause="link-lost",
+    why="Each of them missed another, and none has said anything else was wrong with it.",
+    remedy="The network between them: cables, switches, firewalls, and the interface that [network] names.",
+)
+
 _CONFIGURATION, _TRANSIENT, _RUNTIME = FailureClass
 
 BY_CAUSE: Final[dict[str, FailureClass]] = {
     "hang": _RUNTIME,
     "node-lost": _TRANSIENT,
+    "link-lost": _TRANSIENT,
     "ready-timeout": _CONFIGURATION,
     "port-in-use": _TRANSIENT,
     "memory-taken": _TRANSIENT,

@@ -117,6 +117,13 @@ def test_a_machine_that_is_told_of_its_readiness_is_never_late() -> None:
     assert d.state is ServerState.READY
 
 
+def test_a_machine_behind_a_head_is_not_waited_for_as_long_as_one_with_requests() -> None:
+    for told_ready, killed in ((True, True), (False, False)):
+        d = Driver(Timing(stop_timeout_s=30.0, told_ready=told_ready)).serve()
+        d.feed(lifecycle.StopRequested(0.0))
+        assert (Effect.KILL_GROUP in d.later(lifecycle.HANG_KILL_S)) is killed
+
+
 @pytest.mark.parametrize("code", [0, 1, 2, -9])
 def test_an_exit_nobody_asked_for_is_a_failure_whatever_its_code(code: int) -> None:
     starting, serving = Driver().start(), Driver().serve()
