@@ -37,7 +37,7 @@ from console.core.lifecycle_events import Now
 from console.core.models import Diagnosis, ServerState, ServerStatus
 from console.core.peers import SILENT
 from console.core.profile import RestartPolicy
-from console.core.retry import LINK_LOST, NODE_LOST, Attempts, classify, plan_restart
+from console.core.retry import LINK_LOST, MISSED, Attempts, classify, plan_restart
 
 __all__ = [
     "UNREACHED_S",
@@ -216,7 +216,7 @@ def _blame(node: NodeView) -> tuple[bool, bool, int]:
     found, code = node.status.diagnosis, node.status.exit_code
     cause = found.cause if found is not None else None
     told = cause is not None or (code is not None and code < 0)
-    return cause == NODE_LOST.cause, not told, node.broke or 0
+    return cause in MISSED, not told, node.broke or 0
 
 
 def _with(group: Group, rank: int, **changes: object) -> Group:
@@ -379,7 +379,7 @@ def _stop(group: Group, now: Now, effects: list[GroupEffect]) -> Group:
 def _only_missed(group: Group) -> bool:
     """Nobody has told yet what went wrong, only that somebody is missed."""
     ended = [node.status.diagnosis for node in group.nodes if node.broke is not None]
-    return all(found is not None and found.cause == NODE_LOST.cause for found in ended)
+    return all(found is not None and found.cause in MISSED for found in ended)
 
 
 def _reason(group: Group, rank: int) -> str:

@@ -211,8 +211,8 @@ def step(machine: Machine, event: Event, now: Now) -> Step:
             return _stalled(machine, event, now), ()
         case Moving():
             return _moving(machine, now), ()
-        case PeerLost(reason=reason):
-            return _peer_lost(machine, reason, now)
+        case PeerLost(reason=reason, own=own):
+            return _peer_lost(machine, reason, own, now)
         case Waiting(reason=reason):
             return _waiting(machine, reason), ()
         case InFlight(count=count):
@@ -345,11 +345,11 @@ def _moving(machine: Machine, now: Now) -> Machine:
     return machine
 
 
-def _peer_lost(machine: Machine, reason: str, now: Now) -> Step:
+def _peer_lost(machine: Machine, reason: str, own: Diagnosis | None, now: Now) -> Step:
     if not machine.alive or machine.stop is not None:
         return machine, ()
     outcome = ServerState.FAILED if machine.status.ready_s is None else ServerState.CRASHED
-    status = msgspec.structs.replace(machine.status, diagnosis=NODE_LOST)
+    status = msgspec.structs.replace(machine.status, diagnosis=own or NODE_LOST)
     alone = msgspec.structs.replace(machine, status=status)
     kill_after_s = min(HANG_KILL_S, machine.timing.stop_timeout_s)
     return _stop(alone, now, drain=0.0, outcome=outcome, reason=reason, kill_after_s=kill_after_s)

@@ -19,6 +19,7 @@ __all__ = [
     "BY_CAUSE",
     "HANG",
     "LINK_LOST",
+    "MISSED",
     "NODE_LOST",
     "RESTARTS_MAX",
     "RESTART_WINDOW_S",
@@ -73,6 +74,10 @@ LINK_LOST: Final = Diagnosis(
     why="Each of them missed another, and none has said anything else was wrong with it.",
     remedy="The network between them: cables, switches, firewalls, and the interface that [network] names.",
 )
+
+MISSED: Final = frozenset({NODE_LOST.cause, "rank-lost"})
+"""Causes that say no more than that another machine has gone. Under load the connections of a collective break in the
+moment in which a worker dies, so that vLLM often ends on the other machine first (seen on 0.32 with gloo)."""
 
 _CONFIGURATION, _TRANSIENT, _RUNTIME = FailureClass
 

@@ -23,6 +23,7 @@ STOPPED = ServerStatus(state=ServerState.STOPPED, started_s=1.0, over=True)
 CRASHED = ServerStatus(state=ServerState.CRASHED, started_s=1.0, exit_code=-9, reason="was killed", over=True)
 LOST = replace(CRASHED, exit_code=0, diagnosis=NODE_LOST, reason="node 1 has gone")
 OOM = Diagnosis(title="Out of memory", cause="cuda-oom", remedy="less")
+RESET = replace(CRASHED, exit_code=0, diagnosis=Diagnosis(title="Another rank has gone", cause="rank-lost"))
 
 
 @dataclass
@@ -99,6 +100,8 @@ def test_one_death_ends_all_without_a_drain() -> None:
         (LOST, CRASHED, 1),
         (replace(CRASHED, exit_code=1), replace(CRASHED, exit_code=1, diagnosis=OOM), 1),
         (replace(CRASHED, exit_code=1), LOST, 0),
+        (RESET, replace(CRASHED, exit_code=0, diagnosis=OOM), 1),
+        (RESET, CRASHED, 1),
     ],
 )
 def test_who_is_blamed(first: ServerStatus, second: ServerStatus, blamed: int) -> None:
@@ -106,6 +109,17 @@ def test_who_is_blamed(first: ServerStatus, second: ServerStatus, blamed: int) -
     world.serve()
     world.feed(g.Seen(0, replace(first, over=False)), g.Seen(1, second), g.Seen(0, first))
     assert (world.group.over, world.group.culprit) == (True, blamed)
+
+
+@pytest.mark.parametrize("first", [LOST, RESET])
+def test_who_only_misses_another_gives_it_time_for_its_own_words(first: ServerStatus) -> None:
+    world = World()
+    world.serve()
+    assert world.feed(g.Seen(0, first)) == []
+    world.now_s += g.OWN_WORDS_S - 1
+    assert world.feed(g.Tick()) == []
+    world.now_s += 1
+    assert world.feed(g.Tick()) == [g.StopNode(1, 0.0)]
 
 
 SILENT = replace(LOST, reason="node 0 (a): it has not answered for 15 s")

@@ -14,7 +14,7 @@ from console.core import lifecycle
 from console.core.lifecycle import Effect, Machine, Now, Timing
 from console.core.models import OVER_STATES, Diagnosis, Phase, ServerState
 from console.core.profile import RestartPolicy
-from console.core.retry import RESTARTS_MAX
+from console.core.retry import NODE_LOST, RESTARTS_MAX
 
 
 @dataclass
@@ -107,7 +107,16 @@ def test_without_another_machine_it_ends_at_once_and_says_so() -> None:
     d.feed(lifecycle.Gone())
     assert (d.state, d.machine.over) == (ServerState.CRASHED, True)
     assert d.machine.status.reason == "node 1 (b) has gone"
-    assert d.machine.status.diagnosis is not None
+    assert d.machine.status.diagnosis == NODE_LOST
+
+
+def test_where_its_own_log_has_a_cause_the_other_has_gone_because_of_it() -> None:
+    own = Diagnosis(title="A process of the server ended unexpectedly", cause="engine-exited")
+    d = Driver().serve()
+    d.feed(lifecycle.PeerLost("node 0 (a) has gone", own))
+    d.feed(lifecycle.Exited(0))
+    d.feed(lifecycle.Gone())
+    assert d.machine.status.diagnosis == own
 
 
 def test_a_machine_that_is_told_of_its_readiness_is_never_late() -> None:
