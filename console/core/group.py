@@ -215,7 +215,8 @@ def why_ended(group: Group) -> Diagnosis | None:
 def _blame(node: NodeView) -> tuple[bool, bool, int]:
     found, code = node.status.diagnosis, node.status.exit_code
     cause = found.cause if found is not None else None
-    told = cause is not None or (code is not None and code < 0)
+    # What was stopped may have been killed for it.
+    told = cause is not None or (code is not None and code < 0 and node.status.state is not ServerState.STOPPED)
     return cause in MISSED, not told, node.broke or 0
 
 

@@ -102,6 +102,7 @@ def test_one_death_ends_all_without_a_drain() -> None:
         (replace(CRASHED, exit_code=1), LOST, 0),
         (RESET, replace(CRASHED, exit_code=0, diagnosis=OOM), 1),
         (RESET, CRASHED, 1),
+        (STOPPED, replace(STOPPED, exit_code=-9), 0),
     ],
 )
 def test_who_is_blamed(first: ServerStatus, second: ServerStatus, blamed: int) -> None:

@@ -221,6 +221,8 @@ class TestTwoMachines:
             screen.see("exit=137", LIMIT_S)
         finally:
             screen.close()
+        said = "nothing: the servers are the same, and are watched"
+        record_property(GROUP_ROW, group_line("SIGKILL to the operator's screen", said, None, None, None))
         for machine in groups.machines.all:
             before, killed_s = groups.info(machine)["supervisor_pid"], time.monotonic()
             os.kill(before, signal.SIGKILL)

@@ -47,8 +47,8 @@ def _heading(columns: Sequence[str]) -> str:
     return f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
 
 
-def group_line(title: str, said: str, said_s: float, gone_s: float | None, again_s: float | None) -> str:
-    """One row of a fault of a group; seconds since it, `None` where the servers were not to end.
+def group_line(title: str, said: str, said_s: float | None, gone_s: float | None, again_s: float | None) -> str:
+    """One row of a fault of a group; seconds since it, `None` where that was not to be.
 
     Args:
         title: what was done.
