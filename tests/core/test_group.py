@@ -102,7 +102,6 @@ def test_one_death_ends_all_without_a_drain() -> None:
         (replace(CRASHED, exit_code=1), LOST, 0),
         (RESET, replace(CRASHED, exit_code=0, diagnosis=OOM), 1),
         (RESET, CRASHED, 1),
-        (STOPPED, replace(STOPPED, exit_code=-9), 0),
     ],
 )
 def test_who_is_blamed(first: ServerStatus, second: ServerStatus, blamed: int) -> None:
@@ -180,6 +179,16 @@ def test_a_configuration_that_cannot_work_is_not_tried_again() -> None:
     world.feed(g.StartFailed(1, "no engine", "install one"), g.Seen(0, STOPPED))
     assert (world.group.over, world.group.state) == (True, ServerState.FAILED)
     assert "node 1 (b): no engine" in world.group.reason
+
+
+def test_a_machine_that_was_killed_for_a_stop_of_the_head_is_not_why() -> None:
+    world = World()
+    world.serve()
+    stopping = replace(STOPPED, state=ServerState.STOPPING, over=False)
+    assert world.feed(g.Seen(0, stopping)) == [g.Announce(1, ending=True)]
+    world.feed(g.Seen(1, replace(STOPPED, exit_code=-9)), g.Seen(0, STOPPED))
+    assert (world.group.over, world.group.culprit) == (True, 0)
+    assert world.group.reason == "node 0 (a) was stopped there"
 
 
 def test_a_stop_on_one_machine_stops_the_group() -> None:
