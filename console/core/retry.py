@@ -84,7 +84,6 @@ _CONFIGURATION, _TRANSIENT, _RUNTIME = FailureClass
 BY_CAUSE: Final[dict[str, FailureClass]] = {
     "hang": _RUNTIME,
     "node-lost": _TRANSIENT,
-    "link-lost": _TRANSIENT,
     "ready-timeout": _CONFIGURATION,
     "port-in-use": _TRANSIENT,
     "memory-taken": _TRANSIENT,
