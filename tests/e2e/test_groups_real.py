@@ -115,6 +115,8 @@ class Fault:
     """Begins the failure that is told."""
     diagnoses: tuple[str, ...]
     """One of these is told as the cause."""
+    reason: str
+    """Stands in the reason of that machine's end."""
     undo: Callable[[Groups], None] = lambda _: None
 
 
@@ -126,6 +128,7 @@ FAULTS = (
         inject=lambda groups: groups.member.cut(groups.head.address),
         says="the network between node 0 (node-a) and node 1 (node-b) is why:",
         diagnoses=("The machines of the group do not reach each other",),
+        reason="it has not answered for 15 s",
         undo=lambda groups: groups.member.restore(),
     ),
     Fault(
@@ -135,6 +138,7 @@ FAULTS = (
         says="node 1 (node-b) is why:",
         # vLLM logs the worker's exit code only where it has it in time.
         diagnoses=("VllmWorker-1 was killed", "A process of the server ended unexpectedly"),
+        reason="vllm serve exited with code 0 while it served",
     ),
     Fault(
         id="headless-node",
@@ -142,6 +146,7 @@ FAULTS = (
         inject=lambda groups: killed_server(groups, groups.member),
         says="node 1 (node-b) is why:",
         diagnoses=KILLED,
+        reason="vllm serve was killed by SIGKILL while it served",
     ),
     Fault(
         id="api-server",
@@ -149,6 +154,7 @@ FAULTS = (
         inject=lambda groups: killed_server(groups, groups.head),
         says="node 0 (node-a) is why:",
         diagnoses=KILLED,
+        reason="vllm serve was killed by SIGKILL while it served",
     ),
 )
 
@@ -263,6 +269,7 @@ class TestTwoMachines:
         failure = failures(headless)[-1]
         assert failure["text"].startswith(fault.says), headless.said
         assert failure["diagnosis"]["title"] in fault.diagnoses, headless.said
+        assert fault.reason in failure["reason"], headless.said
         wait_for("a restart to be planned", lambda: len(headless.of("restart")) > planned, LIMIT_S)
         serving.attempt += 1
         if headless.of("restart")[-1]["left_s"] > LONG_WAIT_S:
