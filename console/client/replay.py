@@ -8,16 +8,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from console.client.api import ChatDelta, ChatMessage, ChatOptions, LogPage, Playing, Rewound, Update
+from console.client.onlooker import Onlooker
 from console.core.errors import UsageError
 from console.core.playback import Playback
 from console.core.recording import Recording
-from console.core.snooze import Snooze, with_it, without
 from console.core.timeline import Timeline
 from console.protocol import History, Pushed, RunInfo
 
 __all__ = ["REFUSAL", "ReplaySession", "refused"]
 
-REFUSAL: Final = "This is a recording: there is no server here to act on. q leaves it."
+REFUSAL: Final = "This is a recording: there is no server here to act on."
 SAMPLES_KEPT: Final = 3_700
 """Sent after a jump: as many as the charts hold."""
 EVENTS_KEPT: Final = 1_000
@@ -76,7 +76,7 @@ def _whole(numbers: Sequence[int]) -> bool:
     return not numbers or numbers[-1] == len(numbers)
 
 
-class ReplaySession:
+class ReplaySession(Onlooker):
     """One recording, or several that follow one another, played (see `console.client.api.Session` and `Player`).
 
     Args:
@@ -110,7 +110,6 @@ class ReplaySession:
         """The moment of the last snapshot."""
         self._seq = 0
         self._jumped = True
-        self._snoozes: tuple[Snooze, ...] = ()
         self._wake = asyncio.Event()
 
     @property
@@ -224,31 +223,8 @@ class ReplaySession:
             out.append(History(samples=samples, events=events))
         return [*out, Pushed(snapshot=snapshot)]
 
-    async def stop(self, drain_timeout_s: float | None = None) -> None:
-        """Raises UsageError: there is no server."""
-        raise refused()
-
-    async def restart(self, drain_timeout_s: float | None = None) -> None:
-        """Raises UsageError: there is no server."""
-        raise refused()
-
-    async def postpone(self) -> None:
-        """A recording is not stopped. Raises UsageError."""
-        raise refused()
-
-    def snoozes(self) -> tuple[Snooze, ...]:
-        """What was put aside while it played; a recording is not written to."""
-        return self._snoozes
-
-    async def snooze(self, new: Snooze) -> tuple[Snooze, ...]:
-        """Put a hint aside for as long as this is looked at."""
-        self._snoozes = with_it(self._snoozes, new)
-        return self._snoozes
-
-    async def wake(self, hint: str) -> tuple[Snooze, ...]:
-        """Show a hint again."""
-        self._snoozes = without(self._snoozes, hint)
-        return self._snoozes
+    def _refused(self) -> UsageError:
+        return refused()
 
     def log(self) -> ReplayLog:
         """The log up to the moment."""

@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from console.client.api import ChatDelta, ChatMessage, ChatOptions, LogPage, Update
+from console.client.onlooker import Onlooker
 from console.client.session import Inbox, load_chat
 from console.core.errors import UsageError
 from console.core.models import RunInfo
-from console.core.snooze import Snooze, with_it, without
 from console.core.watching import WatchTarget
 from console.protocol import Pushed
 
@@ -52,14 +52,13 @@ class NoLog:
         """There is no file."""
 
 
-class WatchSession:
+class WatchSession(Onlooker):
     """One console's look at an endpoint (see `console.client.api.Session`)."""
 
     def __init__(self, endpoint: Endpoint, inbox: Inbox, leave: Callable[[], Any]) -> None:
         self._endpoint = endpoint
         self._inbox = inbox
         self._leave = leave
-        self._snoozes: tuple[Snooze, ...] = ()
 
     @property
     def run(self) -> RunInfo:
@@ -79,31 +78,8 @@ class WatchSession:
         while True:
             yield await self._inbox.get()
 
-    async def stop(self, drain_timeout_s: float | None = None) -> None:
-        """Raises UsageError: it is not this console's server."""
-        raise refused()
-
-    async def restart(self, drain_timeout_s: float | None = None) -> None:
-        """Raises UsageError: it is not this console's server."""
-        raise refused()
-
-    async def postpone(self) -> None:
-        """Raises UsageError: nobody here counts its idle time."""
-        raise refused()
-
-    def snoozes(self) -> tuple[Snooze, ...]:
-        """What was put aside in this session."""
-        return self._snoozes
-
-    async def snooze(self, new: Snooze) -> tuple[Snooze, ...]:
-        """Put a hint aside for as long as this is looked at: there is no directory to write it to."""
-        self._snoozes = with_it(self._snoozes, new)
-        return self._snoozes
-
-    async def wake(self, hint: str) -> tuple[Snooze, ...]:
-        """Show a hint again."""
-        self._snoozes = without(self._snoozes, hint)
-        return self._snoozes
+    def _refused(self) -> UsageError:
+        return refused()
 
     def log(self) -> NoLog:
         """It has none here."""

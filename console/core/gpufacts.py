@@ -115,7 +115,8 @@ def _pcie(gpu: GpuReading) -> Fact:
     width, width_max = gpu.pcie_width, gpu.pcie_width_max
     lanes = f"x{_of(width, width_max)}"
     narrow = width is not None and width_max is not None and width < width_max
-    text = f"gen {_of(gpu.pcie_generation, gpu.pcie_generation_max)} {lanes}"
+    known = gpu.pcie_generation is not None or width is not None
+    text = f"gen {_of(gpu.pcie_generation, gpu.pcie_generation_max)} {lanes}" if known else UNKNOWN
     return Fact(
         "PCIe",
         text + _rates(gpu.pcie_rx_bytes_per_s, gpu.pcie_tx_bytes_per_s),
@@ -147,13 +148,14 @@ def gpu_facts(gpu: GpuReading, now_s: float) -> tuple[Fact, ...]:
     """
     cap = f" of {gpu.power_limit_w:.0f} W cap" if gpu.power_limit_w is not None else ""
     power = UNKNOWN if gpu.power_w is None else f"{gpu.power_w:.0f} W"
+    clocks = f"{_of(gpu.sm_clock_mhz, gpu.sm_clock_max_mhz)} MHz, memory {_of(gpu.memory_clock_mhz, None)}"
     mig = {None: UNKNOWN, True: "on: figures are those of the whole GPU", False: "off"}[gpu.mig]
     return (
         Fact("busy", f"{percent_text(gpu.util_percent)}, memory {percent_text(gpu.memory_util_percent)}"),
         _memory(gpu),
         Fact("power", f"{power}{cap}"),
         _heat(gpu),
-        Fact("clocks", f"{_of(gpu.sm_clock_mhz, gpu.sm_clock_max_mhz)} MHz, memory {_of(gpu.memory_clock_mhz, None)}"),
+        Fact("clocks", clocks if gpu.sm_clock_mhz is not None or gpu.memory_clock_mhz is not None else UNKNOWN),
         _held_back(gpu),
         _pcie(gpu),
         _nvlink(gpu),

@@ -60,7 +60,10 @@ def span(text: str, newest_s: float) -> tuple[float | None, float | None] | None
     if until_s is not None and end.count(":") == 1:
         until_s += 59
     if from_s is not None and until_s is not None and from_s > until_s:
-        from_s -= DAY_S
+        if from_s % DAY_S <= until_s % DAY_S:
+            until_s += DAY_S  # an end that has not come yet
+        else:
+            from_s -= DAY_S
     return from_s, until_s
 
 

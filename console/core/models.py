@@ -349,6 +349,12 @@ class EngineReading(Data, frozen=True, kw_only=True):
     """vLLM's own estimate; only with `--enable-mfu-metrics`."""
     memory_bytes_per_gpu_per_s: float | None = None
     """Read and written, as estimated with that flag."""
+    step_tokens_max: int | None = None
+    """Tokens that one step may take, where the log says that drafts leave fewer than `max_num_batched_tokens`."""
+    kernels_compiled_total: int | None = None
+    """Kernels that one process began to compile since it serves, by the log; `None` where no log is read."""
+    kernel_compiling: str | None = None
+    """Name of one that is not done."""
 
 
 class SourceStatus(Data, frozen=True, kw_only=True):

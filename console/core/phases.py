@@ -36,6 +36,8 @@ class StartFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_concurrency: float | None = None
     """Requests of full length that one engine's KV cache holds."""
     max_model_len: int | None = None
+    step_tokens: int | None = None
+    """Tokens of one scheduler step, where speculation leaves fewer than `max_num_batched_tokens`."""
     compile_s: float | None = None
     graph_capture_s: float | None = None
     graph_capture_gib: float | None = None
@@ -74,6 +76,7 @@ _FIELDS: Final[dict[str, tuple[Callable[[str], Any], Callable[[Any, Any], Any]]]
     "kv_cache_tokens": (_count, _least),
     "max_concurrency": (float, _least),
     "max_model_len": (_count, _last),
+    "step_tokens": (_count, _least),
     "compile_s": (float, _most),
     "graph_capture_s": (float, _most),
     "graph_capture_gib": (float, _most),
@@ -135,6 +138,13 @@ PHASE_ROWS: Final[tuple[PhaseRow, ...]] = (
         rf"(?P<max_model_len>{_N})",
         "context {max_model_len} tokens",
         "Using max model len 8192",
+    ),
+    _row(
+        Phase.CONFIG,
+        "max_num_scheduled_tokens is set to ",
+        r"(?P<step_tokens>\d+) based on the speculative decoding settings",
+        "steps of {step_tokens} tokens",
+        "max_num_scheduled_tokens is set to 2048 based on the speculative decoding settings. This may lead to …",
     ),
     _row(
         Phase.CONFIG,

@@ -354,7 +354,7 @@ def _own_row(key: str, section: str) -> FormRow:
         return FormRow(key=key, section=EXTRA, help="a flag that the form has no row for", allowed=words, flag=flag)
     if section == ENV:
         return FormRow(key=key, section=ENV, help="a variable of the server's environment", allowed="text")
-    return FormRow(key=key, section=section, help="no such key: x takes it out", known=False)
+    return FormRow(key=key, section=section, help="no such key: take it out", known=False)
 
 
 _FORM: dict[str, tuple[FormRow, ...]] = {section: _section_rows(section) for section in FIELDS}

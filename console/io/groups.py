@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,24 +172,7 @@ def create_group(profile_name: str) -> GroupDir:
     Raises:
         StateError: the state directory is not writable.
     """
-    root = paths.make_private_dir(groups_dir())
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", profile_name)[:48]
-    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
-        path = root / f"group-{stamp}-{safe}{suffix}"
-        with contextlib.suppress(FileExistsError):
-            try:
-                path.mkdir(mode=0o700)
-            except FileExistsError:
-                raise
-            except OSError as error:
-                raise StateError(
-                    "Cannot make a group directory",
-                    f"{path}: {error.strerror}",
-                    "Free some disk space, or set XDG_STATE_HOME.",
-                ) from error
-            return GroupDir(path)
-    raise StateError("Cannot make a group directory", f"{root} has 99 groups of this second", "Try again.")
+    return GroupDir(paths.make_new_dir(groups_dir(), "group", profile_name, "group-"))
 
 
 def list_groups() -> tuple[tuple[GroupDir, GroupRecord], ...]:

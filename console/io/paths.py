@@ -7,6 +7,8 @@ generated models, `$XDG_STATE_HOME/dsv4-console/runs` one directory per launch.
 from __future__ import annotations
 
 import os
+import re
+import time
 from importlib import resources
 from pathlib import Path
 
@@ -22,6 +24,7 @@ __all__ = [
     "demo_dir",
     "engines_dir",
     "generated_models_dir",
+    "make_new_dir",
     "make_private_dir",
     "runs_dir",
     "shipped_profiles_dir",
@@ -110,3 +113,33 @@ def make_private_dir(path: Path) -> Path:
             "Make it writable, or point XDG_STATE_HOME, XDG_DATA_HOME or XDG_CONFIG_HOME elsewhere.",
         )
     return path
+
+
+def make_new_dir(root: Path, kind: str, profile_name: str, prefix: str = "") -> Path:
+    """Make a directory of its own, named after this moment and this profile, readable by its owner alone.
+
+    Args:
+        root: where; made if need be.
+        kind: what it is for, in messages: `run`.
+        prefix: what its name begins with.
+
+    Raises:
+        StateError: it cannot be made.
+    """
+    make_private_dir(root)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", profile_name)[:48]
+    stem = f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+        path = root / f"{stem}{suffix}"
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise StateError(
+                f"Cannot make a {kind} directory",
+                f"{path}: {error.strerror}",
+                "Free some disk space, or set XDG_STATE_HOME.",
+            ) from error
+        return path
+    raise StateError(f"Cannot make a {kind} directory", f"{root} has 99 {kind}s of this second", "Try again.")

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import re
 import tempfile
 import time
 from collections import deque
@@ -367,23 +366,7 @@ def create_run(profile_name: str) -> RunDir:
     Raises:
         StateError: the state directory is not writable.
     """
-    root = paths.make_private_dir(paths.runs_dir())
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", profile_name)[:48]
-    for suffix in ("", *(f"-{n}" for n in range(2, 100))):
-        path = root / f"{stamp}-{safe}{suffix}"
-        try:
-            path.mkdir(mode=0o700)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise StateError(
-                "Cannot make a run directory",
-                f"{path}: {error.strerror}",
-                "Free some disk space, or set XDG_STATE_HOME.",
-            ) from error
-        return RunDir(path)
-    raise StateError("Cannot make a run directory", f"{root} has 99 runs of this second", "Try again.")
+    return RunDir(paths.make_new_dir(paths.runs_dir(), "run", profile_name))
 
 
 def list_runs() -> tuple[tuple[RunDir, RunInfo], ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -81,6 +82,8 @@ class Guardian:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             raise
         if child == 0:
+            # A crash of the interpreter or of a driver's library says where, in the supervisor's log.
+            faulthandler.enable()
             for number in STOP_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             return True

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from console.core.diagnosis import Diagnoser
+from console.core.kernels import KernelTracker, LogFigures
 from console.core.logparse import LineParser, parse_line
 from console.core.models import Diagnosis
 from console.core.phases import PhaseTracker, PhaseUpdate, StartFacts
@@ -45,12 +46,24 @@ class LogWatch:
     def _begin(self) -> None:
         self._parser = LineParser()
         self._phases = PhaseTracker()
+        self._kernels = KernelTracker()
         self._diagnoser = Diagnoser()
 
     @property
     def facts(self) -> StartFacts:
         """Figures of the present attempt."""
         return self._phases.facts
+
+    @property
+    def figures(self) -> LogFigures:
+        """What the log says of the server as it runs."""
+        kernels = self._kernels
+        return LogFigures(
+            kv_tokens=self.facts.kv_cache_tokens,
+            step_tokens=self.facts.step_tokens,
+            kernels_compiled=kernels.total,
+            kernel_compiling=kernels.compiling or None,
+        )
 
     @property
     def size_bytes(self) -> int:
@@ -99,6 +112,7 @@ class LogWatch:
             for number, text in enumerate(page.lines, page.first_line):
                 line = self._parser.parse(text)
                 self._diagnoser.feed(number, line)
+                self._kernels.feed(line)
                 update = self._phases.feed(line)
                 if update is not None:
                     yield update

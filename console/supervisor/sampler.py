@@ -15,6 +15,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from console.core.errors import ConsoleError, HardwareError
 from console.core.gpuchoice import chosen
+from console.core.kernels import LogFigures
 from console.core.liveness import Marks
 from console.core.metrics import EngineMetrics
 from console.core.models import EngineReading, GpuReading, HostReading, SourceStatus
@@ -159,7 +160,7 @@ class Sampler:
         targets: `[targets]` of the profile.
         max_model_len: the server's longest context, where known.
         visible: `CUDA_VISIBLE_DEVICES` of the server: the other GPUs of the machine are somebody else's.
-        printed_kv_tokens: gives the size of one engine's KV cache by the server's log, once it is there.
+        told: gives what the server's log says.
         host: replaced in tests.
         timing: replaced in tests.
         clock: seconds that never go back.
@@ -174,7 +175,7 @@ class Sampler:
         targets: TargetsSection | None = None,
         max_model_len: int | None = None,
         visible: str | None = None,
-        printed_kv_tokens: Callable[[], int | None] = lambda: None,
+        told: Callable[[], LogFigures] = LogFigures,
         host: HostSource | None = None,
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -195,7 +196,7 @@ class Sampler:
         self._targets = targets or TargetsSection()
         self._max_model_len = max_model_len
         self._visible = visible
-        self._printed_kv_tokens = printed_kv_tokens
+        self._told = told
         self._reader, self._engine = ExpositionReader(), self._new_metrics()
         self._gpus_source = Source("gpu", self._read_gpus, self._timing, clock)
         self._host_source = Source("host", self._read_host, self._timing, clock)
@@ -312,7 +313,7 @@ class Sampler:
         body = await self._http.metrics(base_url, self._timing.deadline_s)
         if engine is not self._engine:
             raise NothingToAskError
-        return engine.feed(self._reader.read(body), self._clock(), self._printed_kv_tokens())
+        return engine.feed(self._reader.read(body), self._clock(), self._told())
 
     async def _read_health(self) -> Health:
         base_url, engine = self._base_url, self._engine

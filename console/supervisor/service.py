@@ -111,7 +111,7 @@ class Supervisor:
             targets=spec.profile.targets,
             max_model_len=info.max_model_len,
             visible=visible_to(spec.profile.env, os.environ),
-            printed_kv_tokens=lambda: self._log.facts.kv_cache_tokens,
+            told=lambda: self._log.figures,
         )
         self._hang_watch = HangWatch(spec, http, self._sampler, lambda text: self._note(text, Level.INFO))
         self._group_ends = False

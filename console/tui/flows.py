@@ -12,6 +12,7 @@ from console.core.profile import EngineKind
 from console.core.watching import is_watched
 from console.tui import fmt
 from console.tui.glyphs import safe
+from console.tui.keymap import key_for
 from console.tui.model import RunModel
 from console.tui.screens.dialogs import KEEP, ChooseRun, Confirm, Dialog, Option, Question, change_dialog, trial_dialog
 from console.tui.screens.download import DownloadScreen
@@ -132,7 +133,7 @@ async def _asked(app: ConsoleApp, plan: LaunchPlan, checks: tuple[Check, ...], o
     cost = plan.profile.cost.usd_per_hour
     if cost:
         sentences.append(f"The machine costs about ${cost:,.2f} an hour.")
-    sentences.append("The server goes on when this terminal closes; s stops it.")
+    sentences.append(f"The server goes on when this terminal closes; {key_for('dashboard.stop')} stops it.")
     question = f"Launch {plan.profile_name} on {_address(app, plan)}{version}?"
     download = "download the weights, then launch" if offer else ""
     return await app.push_screen_wait(

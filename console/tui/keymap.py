@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from textual._context import active_app
 from textual.keys import _character_to_key
 
-from console.tui.actions import ACTIONS, Action, action_for, keys_text, short_word
+from console.tui.actions import ACTIONS, Action, action_for, key_word, keys_text, short_word
 
-__all__ = ["AROUND", "KEYS_MAX", "Keymap", "overlap", "read_keymap"]
+__all__ = ["AROUND", "KEYS_MAX", "Keymap", "key_for", "keys_for", "overlap", "read_keymap"]
 
 KEYS_MAX = 8
 """Keys of one action; more are a mistake."""
@@ -80,6 +81,31 @@ class Keymap:
     def shown_for(self, action_id: str) -> str:
         """The same, by the id of the action."""
         return self.shown(action_for(action_id))
+
+    def said(self, action_id: str) -> str:
+        """The same, as a sentence names it: `enter`, where the key bar has a sign."""
+        own = self.own.get(action_id)
+        shown = action_for(action_id).shown
+        return _SAID.get(shown, shown) if own is None else key_word(own.split(",")[0])
+
+
+_SAID = {"⏎": "enter", "spc": "space"}
+_DEFAULT = Keymap()
+
+
+def key_for(action_id: str) -> str:
+    """The key that a sentence tells of: that of the app on whose screen it stands; outside of one, the default."""
+    app = active_app.get(None)
+    return getattr(app, "keymap", _DEFAULT).said(action_id)
+
+
+def keys_for(*ways: tuple[str, str]) -> str:
+    """Actions as a line: `r start again · q quit`.
+
+    Args:
+        ways: the id of an action, and a word for it.
+    """
+    return " · ".join(f"{key_for(action)} {word}" for action, word in ways)
 
 
 def overlap(one: str, other: str) -> bool:

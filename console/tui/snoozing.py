@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from console.core.errors import ConsoleError
 from console.core.models import Hint
 from console.core.snooze import SNOOZE_TIMES, made
+from console.tui.keymap import key_for
 from console.tui.model import RunModel
 from console.tui.screens.dialogs import Option, Question
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["toggle_snooze"]
 
 SENTENCES = (
-    "It leaves the list of this run, on every console; u lists it. It comes back by itself, and at once if it gets "
+    "It leaves the list of this run, on every console; {} lists it. It comes back by itself, and at once if it gets "
     "worse.",
     "Its rule goes on judging: events and `dsv4-console status` still tell of it.",
 )
@@ -30,7 +31,8 @@ async def toggle_snooze(app: ConsoleApp, model: RunModel, hint: Hint) -> None:
             app.notify(hint.title, title="Shown again", markup=False)
             return
         options = [Option(time.key, time.key, time.label) for time in SNOOZE_TIMES]
-        question = Question(f"Snooze “{hint.title}”?", SENTENCES, (*options, Option("no", "c", "cancel")))
+        sentences = [text.format(key_for("hints.snoozed")) for text in SENTENCES]
+        question = Question(f"Snooze “{hint.title}”?", sentences, (*options, Option("no", "c", "cancel")))
         answer = await app.push_screen_wait(question)
         chosen = next((time for time in SNOOZE_TIMES if time.key == answer), None)
         if chosen is None:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
-from textual.events import AppFocus, CursorPosition, Event, Key
+from textual.events import AppFocus, CursorPosition, Event, Key, Paste
 
 from console.tui.changed import Changed, Shown
 from console.tui.line_pace import LEAVE_S, QUESTION, Pace
+from console.tui.typed import Typed, apart
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,6 +59,7 @@ class TerminalApp(App[int]):
         self._shown = Shown()
         self._leave: Callable[[], None] | None = None
         self._typed_s = time.monotonic()
+        self._typed = Typed(self, super().on_event)
 
     def mind_terminal(self) -> None:
         """From now on signals, and the end of the terminal, end the app."""
@@ -85,10 +87,18 @@ class TerminalApp(App[int]):
             self.exit(GONE_CODE)
 
     async def on_event(self, event: Event) -> None:
-        """Keys are noted: what can wait keeps out of their way."""
+        """Keys are noted: what can wait keeps out of their way. They, and what is pasted, are obeyed in order."""
         if isinstance(event, Key):
             self._typed_s = time.monotonic()
-        await super().on_event(event)
+        if isinstance(event, (Key, Paste)) and not event.is_forwarded:
+            for each in apart(event):
+                await self._typed.take(each)
+        else:
+            await super().on_event(event)
+
+    async def on_unmount(self) -> None:
+        """What was typed last has nobody to go to."""
+        self._typed.close()
 
     @property
     def typing(self) -> bool:

@@ -64,6 +64,7 @@ def calm(last: Sample) -> Sample:
             requests_finished_total=was.requests_finished_total,
             admission_rejections_total=was.admission_rejections_total,
             http_errors_by_status=was.http_errors_by_status,
+            kernels_compiled_total=was.kernels_compiled_total,
         ),
     )
 
@@ -208,6 +209,7 @@ TTFT_PREFILL = {
     "prefill_share": 0.6,
 }
 PREFILL = {"running": 20, "waiting": 6, "kv_cache_usage": 0.4, "ttft": seconds(2.0, 4.0), "itl": seconds(0.03, 0.2)}
+DRAFTS = PREFILL | {"step_tokens_max": 2048}
 IDLE = {"running": 0, "waiting": 0, "generation_tokens_total": 7, "requests_finished_total": 3}
 FULL_GPU = (gpu(util_percent=95.0),)
 TARGETS = {"targets": {"ttft_s": 1.0, "tpot_s": 0.05}}
@@ -296,6 +298,24 @@ EXAMPLES: tuple[Example, ...] = (
         serve(max_num_seqs=64),
     ),
     Example("load-too-small", "three requests", True, steady(running=3, waiting=0)),
+    Example("load-too-small", "nothing comes out", False, steady(running=3, waiting=0, generation_tokens_total=9)),
+    Example(
+        "kernels-compiled", "one after the other", True, growing({"kernels_compiled_total": 0.2}, running=5, waiting=2)
+    ),
+    Example(
+        "kernels-compiled",
+        "a long one, for which requests queue",
+        True,
+        steady(running=0, waiting=2, kernels_compiled_total=1, kernel_compiling="mhc_fused_tilelang"),
+    ),
+    Example("kernels-compiled", "none is compiled", False, steady(running=5, waiting=2, kernels_compiled_total=9)),
+    Example(
+        "kernels-compiled",
+        "nobody waits",
+        False,
+        growing({"kernels_compiled_total": 0.2}, running=0, waiting=0),
+    ),
+    Example("kernels-compiled", "its log is not read", False, steady(running=5, waiting=2)),
     Example("load-too-small", "nothing runs", False, steady(running=0, waiting=0)),
     Example("load-too-small", "utilization at 70%", False, steady((gpu(util_percent=70.0),), running=3, waiting=0)),
     Example("tp-to-dp", "V4-Flash on eight H200", True, steady(gpus(8), **NEED), v4()),
@@ -319,6 +339,17 @@ EXAMPLES: tuple[Example, ...] = (
         steady(**(PREFILL | {"waiting": 0})),
         serve(max_num_seqs=128),
     ),
+    # As on two H200: 8,192 tokens less 6 for each of 1,024 requests.
+    Example("draft-slots", "room for 1,024, and 26 come", True, steady(gpus(2), **DRAFTS), speculative(7)),
+    Example(
+        "draft-slots",
+        "more than half of what may run",
+        False,
+        steady(gpus(2), **(DRAFTS | {"running": 300, "waiting": 300})),
+        speculative(7),
+    ),
+    Example("draft-slots", "the log says of no lack", False, steady(gpus(2), **PREFILL), speculative(7)),
+    Example("draft-slots", "nobody waits", False, steady(gpus(2), **(DRAFTS | {"waiting": 0})), speculative(7)),
     Example("ttft-prefill", "prompts of 20,000 tokens", True, steady(**TTFT_PREFILL)),
     Example("ttft-prefill", "prompts of one step", True, steady(**(TTFT_PREFILL | {"mean_prompt_tokens": 3000.0}))),
     Example("ttft-prefill", "a third is prefill", False, steady(**(TTFT_PREFILL | {"prefill": seconds(1.0)}))),

@@ -154,6 +154,7 @@ def test_recorded_failures(name: str, exit_code: int, cause: str, begins: str, c
         "h100/startup-v4-kernels.log",
         "h200/startup-v4-ready.log",
         "h200/startup-v4-dep2-kernels.log",
+        "h200/serving-v4-flash-tp2.log",
     ],
 )
 def test_a_healthy_log_has_no_diagnosis(name: str) -> None:

@@ -58,7 +58,7 @@ def test_every_reason_has_words() -> None:
 def test_a_silent_driver_says_nothing_that_is_not_so() -> None:
     found = facts(GpuReading(index=0))
     assert found["memory"][0] == found["power"][0] == found["ECC"][0] == found["slowed by"][0] == "–"
-    assert found["PCIe"][0] == "gen – x–"
+    assert found["PCIe"][0] == found["clocks"][0] == "–"
     assert all("0" not in text for label, (text, _) in found.items() if label != "UUID")
     assert [fact.text for fact in process_facts(GpuReading(index=0))] == ["not told by the driver"]
 

@@ -87,3 +87,20 @@ def test_one_client_is_too_little_sixteen_wait_and_none_is_money_for_nothing() -
             assert "idle-spend" not in hints
     spent = " ".join(ticks[-1][1]["idle-spend"].evidence)
     assert "At $36.00 an hour that is $0." in spent
+
+
+def test_kernels_that_are_compiled_under_the_first_load() -> None:
+    """V4-Flash whole on two H200 (vLLM 0.26) under 256 clients, just started: figures of the compiler, not of the load.
+
+    Without the log's word for it, prompts seemed to wait for the step's budget, and later the load seemed too small.
+    The fields about kernels were put in from the log of that run, by the times of its lines.
+    """
+    ticks = replay("h200-v4-flash-kernels", max_num_batched_tokens=8192)
+    fired = {name for _, hints in ticks for name in hints}
+    assert fired == {"kernels-compiled"}
+    sample, hints = next((sample, hints) for sample, hints in ticks if hints)
+    assert sample.engine is not None
+    assert sample.engine.generation_tokens_per_s is not None
+    assert sample.engine.generation_tokens_per_s < 1
+    assert "mhc_pre_big_fuse_broadcast_with_norm_tilelang is not done" in hints["kernels-compiled"].evidence[0]
+    assert not hints["kernels-compiled"].change

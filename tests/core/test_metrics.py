@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from console.core.metrics import METRICS, OF_EVERY_COUNTER, SAMPLE_NAMES, EngineMetrics, Families, Kind, Point
+from console.core.kernels import LogFigures
+from console.core.metrics import METRICS, OF_NO_FAMILY, SAMPLE_NAMES, EngineMetrics, Families, Kind, Point
 from console.core.models import EngineReading
 
 Labels = Mapping[str, str]
@@ -41,7 +42,7 @@ def test_table_names_each_family_once_and_covers_the_reading() -> None:
     assert {name for name in names if not name.startswith("vllm:")} == {"http_requests"}
     assert not any(row.name.endswith("_total") for row in METRICS if row.kind is not Kind.HISTOGRAM)
     fields = {field.name for field in msgspec.structs.fields(EngineReading)}
-    assert {field for row in METRICS for field in row.fields} | set(OF_EVERY_COUNTER) == fields
+    assert {field for row in METRICS for field in row.fields} | set(OF_NO_FAMILY) == fields
     assert all(row.label and row.window_s > 0 for row in METRICS)
 
 
@@ -165,14 +166,24 @@ def test_cache_size(infos: list[dict[str, str]], tokens: int | None) -> None:
     assert feed(scrape).kv_cache_tokens == tokens
 
 
-@pytest.mark.parametrize(("stated", "tokens"), [("None", 4_865_499), ("500", 500)])
-def test_a_cache_of_several_kinds_is_as_large_as_the_log_says(stated: str, tokens: int) -> None:
-    """V4 on an H200 with vLLM 0.26, whose blocks times their size are 1,854,378."""
-    info = cache_info(engine="0", kv_cache_size_tokens=stated, num_gpu_blocks="927189", block_size="2")
-    reading = EngineMetrics().feed({"vllm:cache_config_info": [info]}, 0.0, 4_865_499)
+@pytest.mark.parametrize(
+    ("stated", "blocks", "size", "printed", "tokens"),
+    [
+        ("None", "927189", "2", 4_865_499, 4_865_499),  # six layers of V4-Flash on one H200: blocks say 1,854,378
+        ("361783", "43622", "4", 885_355, 885_355),  # V4-Flash whole on two
+        ("2097152", "131072", "16", 2_097_000, 2_097_152),
+        ("2097152", "131072", "16", None, 2_097_152),
+    ],
+)
+def test_a_cache_of_several_kinds_is_as_large_as_the_log_says(
+    stated: str, blocks: str, size: str, printed: int | None, tokens: int
+) -> None:
+    """V4 with vLLM 0.26, as its `/metrics` and its log were on H200; then models whose layers are all of one kind."""
+    info = cache_info(engine="0", kv_cache_size_tokens=stated, num_gpu_blocks=blocks, block_size=size)
+    reading = EngineMetrics().feed({"vllm:cache_config_info": [info]}, 0.0, LogFigures(kv_tokens=printed))
     assert reading.kv_cache_tokens == tokens
 
 
 def test_the_log_has_one_engines_cache() -> None:
     scrape = {"vllm:num_requests_running": [Point("", {"engine": each}, 0.0) for each in "01"]}
-    assert EngineMetrics().feed(scrape, 0.0, 832_707).kv_cache_tokens == 2 * 832_707
+    assert EngineMetrics().feed(scrape, 0.0, LogFigures(kv_tokens=832_707)).kv_cache_tokens == 2 * 832_707

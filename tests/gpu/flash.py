@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--scripted", action="store_true", help="rehearse on GPUs on paper with the fake engine")
     parser.add_argument("--part-limit", type=float, default=PART_S, metavar="S", help=f"for one part ({PART_S:.0f})")
     parser.add_argument("--start-only", action="store_true", help="starts and their figures, without any load")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the profile")
     parser.add_argument(
         "--multicast",
         action="store_true",
@@ -58,6 +59,7 @@ def main() -> int:
     for key in parts:
         layout = LAYOUTS[key]
         options = {"multicast": arguments.multicast, "start_only": arguments.start_only}
+        options |= {"given": dict(text.partition("=")[::2] for text in arguments.set)}
         work = partial(part_layout.run, layout=layout, **options)
         goes_on = do(world, key, f"{layout.profile}: {layout.shape}", work, arguments.part_limit)
         replace(out / "claims.md", "\n".join(claims(out)))

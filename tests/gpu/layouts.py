@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from console.core.overrides import apply_overrides
 from console.core.profile import Profile
 from console.core.profile_read import read_profile
 from tests.gpu import models
@@ -29,6 +30,8 @@ class Layout(NamedTuple):
     """What the profile and the failure catalogue say of it."""
     is_default: bool = True
     """Done where no parts are named."""
+    spread: int | None = None
+    """Tensor parallel ranks in place of the profile's: as much of its settings as fewer GPUs can show."""
 
     @property
     def gpus(self) -> int:
@@ -41,6 +44,7 @@ LAYOUTS: dict[str, Layout] = {
     for row in (
         Layout("2-tp", "2xh200-native-v4-flash"),
         Layout("2-dep", "2xh200-native-v4-flash-dep"),
+        Layout("2-pro-cut", "8xh200-native-v4-pro", "v4-pro-for-two-cut", is_default=False, spread=2),
         Layout("4-tep", "4xh200-fp8-v4-flash"),
         Layout("4-dep", "4xh200-native-v4-flash-dep"),
         Layout("4-tp", "4xh200-native-v4-flash-tp"),
@@ -67,13 +71,21 @@ WITHOUT_MULTICAST: Mapping[str, str] = {
 
 
 def shipped(layout: Layout) -> Profile:
-    """The profile as it is in the repository."""
-    return read_profile((PROFILES / f"{layout.profile}.toml").read_text(encoding="utf-8"), layout.profile)
+    """The profile as it is in the repository, on the layout's GPUs."""
+    profile = read_profile((PROFILES / f"{layout.profile}.toml").read_text(encoding="utf-8"), layout.profile)
+    return apply_overrides(profile, spread(layout))
+
+
+def spread(layout: Layout) -> dict[str, Any]:
+    """What puts a profile on fewer GPUs than it is for."""
+    if layout.spread is None:
+        return {}
+    return {"hardware.count": layout.gpus, "serve.tensor_parallel_size": layout.spread}
 
 
 def changes(layout: Layout, directory: Path) -> dict[str, Any]:
     """What `--set` must change of the profile: the model's place, dummy weights, and a size where layers are cut."""
-    found: dict[str, Any] = {"model.id": str(directory), "serve.load_format": "dummy"}
+    found: dict[str, Any] = {"model.id": str(directory), "serve.load_format": "dummy", **spread(layout)}
     if layout.shape.endswith("-cut"):
         # A table of known models would take it for the whole one.
         found |= {"model.weights_gb": (models.weights_bytes(layout.shape) or 0) / 1e9}

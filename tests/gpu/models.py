@@ -38,6 +38,9 @@ V4_COMPRESS_RATIOS = (0, 0, 4, 128, 4, 128)
 PRO_LAYERS = 31
 """DeepSeek-V4-Pro with half its layers: room for a KV cache on eight H200, whatever the reserve turns out to be."""
 
+PRO_LAYERS_FOR_TWO = 8
+"""As many as leave two H200 more than half their memory."""
+
 V4_FP4: dict[str, Any] = v4.cut(v4.FLASH_PREVIEW, len(V4_COMPRESS_RATIOS)) | {
     "compress_ratios": list(V4_COMPRESS_RATIOS),
     "num_nextn_predict_layers": 0,
@@ -58,6 +61,7 @@ SHAPES: dict[str, dict[str, Any] | None] = {
     "v4-flash": v4.FLASH,
     "v4-pro": v4.PRO,
     "v4-pro-cut": v4.cut(v4.PRO, PRO_LAYERS),
+    "v4-pro-for-two-cut": v4.cut(v4.PRO, PRO_LAYERS_FOR_TWO),
     "tiny-v4": None,
 }
 """`None` leaves the tiny model as it is. The large one has 105 billion parameters: 210 GB, too much for any one GPU."""

@@ -29,6 +29,11 @@ CONCURRENCY_CPU = (1, 4, 8)
 PROMPT, TOKENS = 512, 256
 PROMPT_CPU, TOKENS_CPU = 64, 64
 SETTLE_S, LOAD_S, IDLE_S = 3.0, 12.0, 5.0
+CHAT_S = 150.0
+"""The first request of all waits for kernels, 30 s for six layers of V4 on one H200."""
+WARM_S, WARM_STEP_S = 150.0, 4.0
+COMPILES = "JIT compilation during inference"
+"""What vLLM's log says when a request meets a shape whose kernel it has not compiled yet."""
 PICTURE_S = 90.0
 SAMPLES_LATE_S = 12.0
 """The supervisor writes its samples in groups."""
@@ -58,10 +63,13 @@ ATTEMPTS = (
 )
 
 
-def run(world: World, report: Report, layout: Layout, *, multicast: bool, start_only: bool = False) -> None:
+def run(
+    world: World, report: Report, layout: Layout, *, multicast: bool, start_only: bool = False, given: Any = None
+) -> None:
     """All steps. What cannot be done is skipped by name.
 
     Args:
+        given: further settings of the profile.
         multicast: NVLink multicast is left to the libraries.
         start_only: no load after the start.
     """
@@ -75,7 +83,7 @@ def run(world: World, report: Report, layout: Layout, *, multicast: bool, start_
     if not world.cpu and len(smi.query("index")) < layout.gpus:
         return
     after_s = STOP_S if start_only else AFTER_START_S
-    server = start(world, report, layout, after_s, multicast=multicast)
+    server = start(world, report, layout, after_s, multicast=multicast, given=given or {})
     if server is None:
         return
     with report.step("predicted beside printed") as row:
@@ -90,7 +98,7 @@ def run(world: World, report: Report, layout: Layout, *, multicast: bool, start_
     serve(world, report, layout, server)
 
 
-def start(world: World, report: Report, layout: Layout, after_s: float, *, multicast: bool) -> Run | None:
+def start(world: World, report: Report, layout: Layout, after_s: float, *, multicast: bool, given: Any) -> Run | None:
     """The first attempt that comes up.
 
     Args:
@@ -101,7 +109,7 @@ def start(world: World, report: Report, layout: Layout, after_s: float, *, multi
         with report.step(f"start {attempt.name}") as row:
             if attempt is not ATTEMPTS[0] and limit_s < ATTEMPT_MIN_S:
                 raise Skip(f"{limit_s:.0f} s are left for it")
-            row["settings"] = settings(world, layout, multicast=multicast) | attempt.changes
+            row["settings"] = settings(world, layout, multicast=multicast) | given | attempt.changes
             server = world.launch("cpu-smoke" if world.cpu else layout.profile, row["settings"], ready_s=limit_s)
             tell(world, layout, server, row)
             records.keep(world, server, f"{layout.key}-{attempt.name.replace(' ', '-')}")
@@ -226,17 +234,21 @@ def claimed(layout: Layout, figures: printed.Printed, version: str, *, cpu: bool
 def serve(world: World, report: Report, layout: Layout, server: Run) -> None:
     """Chat, load at each concurrency with a picture, balance, and the end."""
     with report.step("chat") as row:
-        done = world.console("chat", "Say something.", "--run", server.id, "--max-tokens", "16", timeout_s=60.0)
+        done = world.console("chat", "Say something.", "--run", server.id, "--max-tokens", "16", timeout_s=CHAT_S)
         row["answer"], row["says"] = done.out[:500], f"exit {done.code}, {len(done.out)} characters"
         if done.code:
             row["wrong"] = done.err.strip()[-400:]
+    steps = CONCURRENCY_CPU if world.cpu else CONCURRENCY
+    for clients in steps[::-1]:
+        with report.step(f"warm-up with {clients} clients") as row:
+            warm(world, server, clients, row)
     windows: dict[str, tuple[float, float]] = {}
     with report.step("idle") as row:
         began = time.time()
         time.sleep(IDLE_S)
         windows["idle"] = (began, time.time())
         row["says"] = f"{IDLE_S:.0f} s"
-    for clients in CONCURRENCY_CPU if world.cpu else CONCURRENCY:
+    for clients in steps:
         with report.step(f"{clients} clients") as row:
             windows[f"{clients} clients"] = load(world, layout, server, clients, row)
     with report.step("balance and NVLink") as row:
@@ -251,6 +263,22 @@ def serve(world: World, report: Report, layout: Layout, server: Run) -> None:
     with report.step("stop") as row:
         stopped = world.stop(server)
         row["says"] = f"exit {stopped.code} in {stopped.seconds:.1f} s" if stopped else "was gone already"
+
+
+def warm(world: World, server: Run, clients: int, row: dict[str, Any]) -> None:
+    """So many requests in flight, until it answers and compiles no more, so that what is measured is serving."""
+    tokens, prompt = (TOKENS_CPU, PROMPT_CPU) if world.cpu else (TOKENS, PROMPT)
+    before, began = server.log().count(COMPILES), time.monotonic()
+    rates: list[float] = []
+    row["output_tokens_per_s"] = rates
+    with world.load(server, clients, tokens=tokens, prompt=prompt):
+        compiled = before
+        while time.monotonic() - began < min(WARM_S, world.left(WARM_S)):
+            rates.append(round(output_rate(server.url, WARM_STEP_S), 1))
+            last, compiled = compiled, server.log().count(COMPILES)
+            if compiled == last and min(rates[-2:]) > 0.0 and len(rates) > 1:
+                break
+    row["says"] = f"{time.monotonic() - began:.0f} s, {compiled - before} kernels compiled meanwhile, {rates[-1]} tok/s"
 
 
 def said_of(name: str, gpus: dict[int, dict[str, float | None]]) -> str:

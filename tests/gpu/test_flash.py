@@ -20,7 +20,7 @@ from console.core.overrides import apply_overrides
 from tests.gpu import balance, flash, layouts, models, part_layout, predictions, printed, v4
 from tests.gpu.layouts import LAYOUTS, Layout
 from tests.gpu.report import Report
-from tests.gpu.world import ROOT, World
+from tests.gpu.world import ROOT, World, free_port
 
 H100_LOGS = Path(__file__).parents[1] / "data/logs/h100-0.26.0"
 
@@ -228,7 +228,7 @@ def test_a_start_on_scripted_gpus_with_the_fake_engine(tmp_path: Path) -> None:
     """The steps themselves, with the shipped profile; the fake engine's figures are those of another model."""
     command = [sys.executable, "-m", "tests.gpu.flash", "--out", str(tmp_path / "out"), "--parts", "2-tp"]
     done = subprocess.run(
-        [*command, "--scripted", "--start-only", "--part-limit", "100"],
+        [*command, "--scripted", "--start-only", "--part-limit", "100", "--set", f"serve.port={free_port()}"],
         cwd=ROOT, capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,7 +1,8 @@
 """Makes `screenshots/` from real runs: `python -m tests.pictures [--only PART,…] [--data-home DIR] [--out DIR]`.
 
   real       a real vLLM with a real, tiny model on the CPU: profile list, a start that fails, loading, dashboard under
-             load, log, chat, benchmark
+             load, log, chat
+  bench      a benchmark of such a server, which takes two cores two minutes
   recording  another such run in a real terminal, as `recording.cast` and `recording.gif`
   demo       the shipped recording of a real H100, as `--demo` plays it
   browser    `dsv4-console web --demo` in headless Chromium
@@ -28,7 +29,7 @@ from tests.pictures.camera import Camera, find_font
 
 HOME = Path("/tmp/dsv4-console")
 OUT = Path(__file__).parents[2] / "screenshots"
-PARTS = ("real", "recording", "demo", "browser")
+PARTS = ("real", "bench", "recording", "demo", "browser")
 
 
 @contextlib.contextmanager
@@ -100,9 +101,11 @@ def main() -> int:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     camera = Camera(arguments.out.resolve(), find_font())
     live = "recording" in parts and arguments.recording_of == "real"
-    with home_of_its_own(arguments.data_home, engine="real" in parts or live) as home:
+    with home_of_its_own(arguments.data_home, engine=live or not {"real", "bench"}.isdisjoint(parts)) as home:
         if "real" in parts:
             asyncio.run(real.take(camera))
+        if "bench" in parts:
+            asyncio.run(real.bench(camera))
         if "demo" in parts:
             asyncio.run(demo.take(camera))
         camera.develop()

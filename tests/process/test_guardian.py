@@ -329,3 +329,19 @@ async def test_a_supervisor_that_takes_over_what_is_over_leaves_soon(lab: Lab) -
     await until(lambda: fake.info.supervisor_pid is None)
     assert fake.info.state == ServerState.FAILED
     await until(lambda: process.process_start_s(before.guardian_pid or 0) is None)
+
+
+async def test_a_supervisor_that_crashes_leaves_its_stack(lab: Lab) -> None:
+    """Seen once beside two H200: killed by signal 11, and nothing said where."""
+    fake = await lab.start()
+    await fake.state(ServerState.READY)
+    before = fake.info
+    assert before.supervisor_pid is not None
+    os.kill(before.supervisor_pid, signal.SIGSEGV)
+    again = await replaced(lab, fake, before)
+    said = (fake.run.path / "supervisor.log").read_text(encoding="utf-8")
+    assert "Fatal Python error: Segmentation fault" in said
+    assert 'File "' in said
+    assert "guardian: the supervisor was killed by signal 11; starting another" in said
+    await again.session.stop()
+    await again.over()

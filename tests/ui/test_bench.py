@@ -72,7 +72,7 @@ def backend(**given: object) -> FakeBackend:
 async def measured(pilot: object, *keys: str) -> None:
     await wait_text(pilot, "READY")  # type: ignore[arg-type]
     await pilot.press("4")  # type: ignore[attr-defined]
-    await wait_text(pilot, "Shape chat", "⏎ measures")  # type: ignore[arg-type]
+    await wait_text(pilot, "Shape chat", "enter measures")  # type: ignore[arg-type]
     await pilot.press("enter")  # type: ignore[attr-defined]
     await wait_text(pilot, "Measure flash-4xh200?", "4 rows, 680 requests, up to 128 at once.", "load on")  # type: ignore[arg-type]
     await pilot.press(*keys)  # type: ignore[attr-defined]

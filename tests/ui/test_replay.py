@@ -174,6 +174,16 @@ async def test_keys_that_need_a_server_say_why_they_do_nothing(key: str) -> None
             assert not {"stop", "restart", "fix", "chat", "profiles"} & set(bar.split())
 
 
+async def test_a_recording_offers_no_measurement_and_says_why() -> None:
+    async with playing(recording(), at_s=50) as (pilot, _):
+        await wait_text(pilot, "● READY")
+        await pilot.press("b")
+        await wait_text(pilot, "Nothing was measured in this run yet.")
+        assert "measure" not in text(pilot.app).replace("measured", "")
+        await pilot.press("enter")
+        await wait_text(pilot, "Not in a recording", REFUSAL[:19])
+
+
 async def test_ascii_only() -> None:
     session = ReplaySession(recordings.demo(), label="DEMO", clock=Clock(), paused=True)
     session.seek(GOLDEN_S)

@@ -50,7 +50,7 @@ async def test_those_that_are_aside_are_counted_listed_and_brought_back() -> Non
     backend = STATES["hints-snoozed"]()
     async with running(backend) as pilot:
         await wait_text(pilot, "Hints 2", "1 snoozed", "1 of 3", "✖ 2 hints")
-        await pilot.press("h", "u", "G")
+        await pilot.press("h", "u")
         await wait_text(pilot, "◌ Raise max_num_seqs", "snoozed, 29m00s left", "4 of 4")
         await pilot.press("n")
         await wait_for(pilot, lambda: backend.sessions[RUN.id].put_aside == (), "brought back")

@@ -145,11 +145,12 @@ class HintEngine:
 
     def _compatible(self, firing: list[Hint]) -> list[Hint]:
         """Leave out what an earlier rule of the table speaks against, and put the worst first."""
-        topics: set[str] = set()
+        rules = {hint.id: self._rules[self._order[hint.id]] for hint in firing}
+        topics = {topic for rule in rules.values() for topic in rule.silences}
         keys: set[str] = set()
         kept: list[Hint] = []
         for hint in firing:
-            topic = self._rules[self._order[hint.id]].topic
+            topic = rules[hint.id].topic
             changed = {change.key for change in hint.change}
             if topic in topics or changed & keys:
                 continue

@@ -42,6 +42,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     level: Level
     topic: str
     """Of the rules of one topic that fire, only the first of the table shows."""
+    silences: tuple[str, ...] = ()
+    """Topics whose rules do not show while this one fires: it explains the figures that they go by."""
     needs: tuple[str, ...]
     """Ids of `needs.NEEDS`."""
     window_s: float

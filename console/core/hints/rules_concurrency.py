@@ -178,6 +178,8 @@ def judge_load(window: Window, setting: Setting, held_s: float) -> Finding | Non
         return None
     if running < 0.5 or waiting >= 0.5 or window.share_at_cap() > BELOW_CAP_SHARE:
         return None
+    if window.growth(lambda point: point.engine.generation_tokens_total if point.engine else None) == 0:
+        return None  # requests run and nothing comes out: it hangs, or compiles
     return Finding(
         evidence=(utilization_words(window, setting), queue_words(window)),
         gain="No change: the load is too small. More clients or more requests at a time would use what is free.",

@@ -7,12 +7,13 @@ from math import floor
 from console.core.hints import addresses
 from console.core.hints.phrases import kv_words, queue_words, throughput_words
 from console.core.hints.rule import Finding, Rule
+from console.core.hints.rules_concurrency import next_power_of_two
 from console.core.hints.setting import BATCHED_TOKENS_MAX, Setting
 from console.core.hints.window import Point, Window
 from console.core.hints.words import duration, latency, plural, tokens
 from console.core.models import Level, ProfileChange
 
-__all__ = ["KV_CACHE_FULL", "PREFILL_BUDGET", "PREFIX_CACHE_OFF"]
+__all__ = ["DRAFT_SLOTS", "KV_CACHE_FULL", "PREFILL_BUDGET", "PREFIX_CACHE_OFF"]
 
 KV_PEAK_FULL = 0.9
 KV_MEAN_FULL = 0.85
@@ -137,31 +138,68 @@ def more_room(setting: Setting) -> str:
     return "".join(parts)
 
 
-def judge_prefill(window: Window, setting: Setting, held_s: float) -> Finding | None:
-    """Requests wait although the cap and the cache have room: the step's token budget is left."""
+def prompts_wait(window: Window) -> tuple[str, ...] | None:
+    """Evidence that requests wait although the cap and the cache have room, which leaves the tokens of a step."""
     waiting = window.mean(lambda point: point.waiting)
     usage = window.peak(lambda point: point.kv_usage)
     engine = window.engine
-    now = setting.batched_tokens_limit(window.gpus_in_use)
-    if waiting is None or usage is None or engine is None or now is None:
+    if waiting is None or usage is None or engine is None or window.cap is None:
         return None
-    if waiting < 1 or usage >= KV_MEAN_FULL or now >= BATCHED_TOKENS_MAX or window.cap is None:
-        return None
-    if window.share_at_cap() > 0 or (window.growth(preemptions) or 0) > 0:
+    if waiting < 1 or usage >= KV_MEAN_FULL or window.share_at_cap() > 0 or (window.growth(preemptions) or 0) > 0:
         return None
     ttft = engine.ttft.p95_s if engine.ttft else None
     itl = engine.itl.p50_s if engine.itl else None
     prompt_rate = window.mean(lambda point: point.engine.prompt_tokens_per_s if point.engine else None)
     if ttft is None or itl is None or not prompt_rate or ttft < TTFT_MIN_S or ttft < TTFT_OVER_ITL * itl:
         return None
+    return (
+        queue_words(window),
+        kv_words(window),
+        f"TTFT p95 {latency(ttft)} beside {latency(itl)} between tokens; prompts come in at "
+        f"{tokens(prompt_rate)} tok/s.",
+    )
+
+
+def judge_draft_slots(window: Window, setting: Setting, held_s: float) -> Finding | None:
+    """Prompts wait for the step's tokens, of which drafts are given more than runs.
+
+    vLLM takes `max_num_seqs` times the slots of a request's drafts off `max_num_batched_tokens`
+    (`vllm/config/vllm.py`, 0.26, `_set_max_num_scheduled_tokens`).
+    """
+    evidence, engine = prompts_wait(window), window.engine
+    batched = setting.batched_tokens_limit(window.gpus_in_use)
+    step = engine.step_tokens_max if engine else None
+    if evidence is None or engine is None or batched is None or step is None or step >= batched:
+        return None
+    engines = max(1, engine.engines)
+    cap = (window.cap or 0) // engines
+    slots = (batched - step) // max(1, cap)
+    wanting = window.peak(lambda point: (point.running or 0.0) + (point.waiting or 0.0)) or 0.0
+    after = next_power_of_two(wanting / engines)
+    if slots < 1 or after > cap // 2:
+        return None
+    return Finding(
+        evidence=evidence,
+        basis=(
+            f"For drafts vLLM keeps {slots} tokens of a step for each of max_num_seqs requests, {tokens(cap)} of them: "
+            f"of {tokens(batched)} tokens {tokens(step)} are left for prompts. At most {wanting / engines:.0f} run and "
+            f"wait: {cap} → {after} leaves {tokens(batched - slots * after)}.",
+        ),
+        change=setting.change("max_num_seqs", after),
+        gain="Prompts are read in fewer steps, so TTFT falls.",
+        risk=f"More than {after} requests at a time wait; steps with prompts in them take longer (ITL p95 grows).",
+    )
+
+
+def judge_prefill(window: Window, setting: Setting, held_s: float) -> Finding | None:
+    """Requests wait although the cap and the cache have room: the step's token budget is left."""
+    now = setting.batched_tokens_limit(window.gpus_in_use)
+    evidence = prompts_wait(window)
+    if evidence is None or now is None or now >= BATCHED_TOKENS_MAX:
+        return None
     after = min(BATCHED_TOKENS_MAX, now * 2)
     return Finding(
-        evidence=(
-            queue_words(window),
-            kv_words(window),
-            f"TTFT p95 {latency(ttft)} beside {latency(itl)} between tokens; prompts come in at "
-            f"{tokens(prompt_rate)} tok/s.",
-        ),
+        evidence=evidence,
         basis=(
             f"Neither max_num_seqs nor the KV cache holds them back, which leaves the tokens of one step: "
             f"{tokens(now)} → {tokens(after)}.",
@@ -217,6 +255,27 @@ KV_CACHE_FULL = Rule(
     gain="No work thrown away by preemption; with FP8 about twice the capacity.",
     risk="Longer queue, refused long requests, or slightly different answers (FP8).",
     doc=addresses.OPTIMIZATION,
+)
+
+DRAFT_SLOTS = Rule(
+    id="draft-slots",
+    title="Drafts take the step's tokens",
+    level=Level.INFO,
+    topic="prefill",
+    needs=("queue", "kv", "cap", "batched-tokens"),
+    window_s=20.0,
+    hold_s=20.0,
+    clear_s=20.0,
+    judge=judge_draft_slots,
+    applies=lambda setting: bool(setting.serve.speculative_config),
+    looks_at=(
+        "As prefill-budget, with speculation, where the log says that a step takes fewer tokens than "
+        "max_num_batched_tokens (`max_num_scheduled_tokens is set to …`) and at most half of max_num_seqs run and wait."
+    ),
+    proposes="max_num_seqs down to the next power of two above running + waiting.",
+    gain="Lower TTFT.",
+    risk="A lower cap; longer steps.",
+    doc=addresses.SPECULATION,
 )
 
 PREFILL_BUDGET = Rule(

@@ -10,8 +10,9 @@ from console.core.hints.rules_engine import ENGINE_OLD, GRAPHS_OFF, GRAPHS_TOO_S
 from console.core.hints.rules_faults import GPU_FAULT, GPU_REPAIR_PENDING, GPU_XID, NVLINK_DOWN
 from console.core.hints.rules_gpu import EAGER_MODE, GPU_HOT, GPUS_UNEVEN, GPUS_UNUSED
 from console.core.hints.rules_host import HOST_CPU, HOST_MEMORY, IDLE_SPEND, OPEN_FILES
+from console.core.hints.rules_kernels import KERNELS_COMPILED
 from console.core.hints.rules_latency import TARGETS_MISSED, TTFT_PREFILL, TTFT_QUEUE
-from console.core.hints.rules_memory import KV_CACHE_FULL, PREFILL_BUDGET, PREFIX_CACHE_OFF
+from console.core.hints.rules_memory import DRAFT_SLOTS, KV_CACHE_FULL, PREFILL_BUDGET, PREFIX_CACHE_OFF
 from console.core.hints.rules_nodes import NETWORK_BOUND, NODE_SLOW, NODES_UNEQUAL
 from console.core.hints.rules_parallel import ENGINES_UNEVEN, EXPERTS_UNEVEN, TP_TO_DP
 from console.core.hints.rules_pcie import PCIE_BOUND, PCIE_LINK
@@ -33,12 +34,14 @@ RULES: tuple[Rule, ...] = (
     OPEN_FILES,
     SERVER_ERRORS,
     GPU_THERMAL,
+    KERNELS_COMPILED,
     KV_CACHE_FULL,
     RAISE_MAX_NUM_SEQS,
     SEQUENCE_CAP,
     TTFT_QUEUE,
     LOAD_TOO_SMALL,
     TP_TO_DP,
+    DRAFT_SLOTS,
     PREFILL_BUDGET,
     TTFT_PREFILL,
     TARGETS_MISSED,

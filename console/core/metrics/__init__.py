@@ -8,7 +8,7 @@ from console.core.metrics.reading import EngineMetrics
 from console.core.metrics.table import (
     LATENCY_WINDOW_S,
     METRICS,
-    OF_EVERY_COUNTER,
+    OF_NO_FAMILY,
     RATE_WINDOW_S,
     SAMPLE_NAMES,
     Combine,
@@ -21,7 +21,7 @@ from console.core.metrics.table import (
 __all__ = [
     "LATENCY_WINDOW_S",
     "METRICS",
-    "OF_EVERY_COUNTER",
+    "OF_NO_FAMILY",
     "RATE_WINDOW_S",
     "SAMPLE_NAMES",
     "Combine",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from console.core.kernels import LogFigures
 from console.core.liveness import Marks
 from console.core.metrics.engines import engine_shares, imbalance, marks_of
 from console.core.metrics.goodput import goodput
@@ -13,6 +14,7 @@ from console.core.metrics.scrape import (
     combined,
     highest_bound,
     http_errors,
+    kv_cache_tokens,
     whole,
 )
 from console.core.metrics.session import Session
@@ -61,6 +63,7 @@ __all__ = ["EngineMetrics"]
 
 SINGLE = tuple(row for row in METRICS if row.kind in (Kind.GAUGE, Kind.COUNTER))
 NO_TARGETS = TargetsSection()
+NOT_TOLD = LogFigures()
 
 
 class EngineMetrics:
@@ -79,13 +82,13 @@ class EngineMetrics:
         self.marks: Marks | None = None
         """Per engine what moves while it works, as of the last scrape (see `console.core.liveness`)."""
 
-    def feed(self, families: Families, now_s: float, printed_kv_tokens: int | None = None) -> EngineReading:
+    def feed(self, families: Families, now_s: float, told: LogFigures = NOT_TOLD) -> EngineReading:
         """Take in one scrape; a missing family is `None`.
 
         Args:
             families: the scrape.
             now_s: when it was read, by a clock that never goes back.
-            printed_kv_tokens: size of one engine's KV cache as its log has it. vLLM 0.26 exposes none.
+            told: what the server's log says.
         """
         windows, session = self._windows, self._session
         windows.feed(families, now_s)
@@ -100,10 +103,12 @@ class EngineMetrics:
         shares = engine_shares(families, windows.counters[GENERATION].apart)
         prompts, answers, context = self._longest()
         engines = max(1, len({point.labels.get("engine", "") for point in families.get(RUNNING, ())}))
-        printed = None if printed_kv_tokens is None else printed_kv_tokens * engines
         return EngineReading(
             kv_cache_usage=values[USAGE],
-            kv_cache_tokens=cache.tokens or printed or cache.tokens_of_blocks,
+            kv_cache_tokens=kv_cache_tokens(cache, told.kv_tokens, engines),
+            step_tokens_max=told.step_tokens,
+            kernels_compiled_total=told.kernels_compiled,
+            kernel_compiling=told.kernel_compiling,
             prefix_caching=cache.prefix_caching,
             cache_dtype=cache.dtype,
             block_size=cache.block_size,

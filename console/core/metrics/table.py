@@ -18,7 +18,7 @@ from console.core.units import Unit
 __all__ = [
     "LATENCY_WINDOW_S",
     "METRICS",
-    "OF_EVERY_COUNTER",
+    "OF_NO_FAMILY",
     "RATE_WINDOW_S",
     "SAMPLE_NAMES",
     "Combine",
@@ -200,8 +200,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(ITERATION, HISTOGRAM, "tokens per step", COUNT, ("iteration_tokens_mean",)),
 )
 
-OF_EVERY_COUNTER: tuple[str, ...] = ("resets_total",)
-"""Fields of `EngineReading` that come from no family in particular."""
+OF_NO_FAMILY: tuple[str, ...] = ("resets_total", "step_tokens_max", "kernels_compiled_total", "kernel_compiling")
+"""Fields of `EngineReading` that come from all counters, or from the log."""
 
 SAMPLE_NAMES: Mapping[str, tuple[str, str]] = {
     row.name + suffix: (row.name, suffix) for row in METRICS for suffix in SUFFIXES[row.kind]

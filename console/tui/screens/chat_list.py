@@ -16,6 +16,7 @@ from console.core.chat_conversation import Conversation, found_in
 from console.io import conversations
 from console.tui.actions import bindings_for
 from console.tui.glyphs import safe
+from console.tui.keymap import keys_for
 from console.tui.paint import Line, clip, line
 from console.tui.screens.chat_menu import FittedList
 from console.tui.screens.chat_path import export_screen
@@ -24,6 +25,18 @@ from console.tui.screens.dialogs import Confirm, Sheet
 __all__ = ["ConversationsScreen"]
 
 BESIDE_ROWS = 5
+KEYS = tuple(
+    (f"conversations.{name}", word)
+    for name, word in {
+        "open": "open",
+        "find": "search",
+        "new": "new",
+        "export": "export",
+        "delete": "delete",
+        "leave": "leaves",
+    }.items()
+)
+"""Told of under the list."""
 WIDTH_MAX = 110
 SEARCH_REST_S = 0.15
 """Nothing is searched while somebody types on."""
@@ -56,7 +69,7 @@ class ConversationsScreen(ModalScreen[str | None]):
             yield Sheet([("strong", (), "Conversations")])
             yield Input(placeholder="search in all of them", compact=True, id="chat-search")
             yield FittedList(self._row, "Reading…", id="conversations", beside=BESIDE_ROWS)
-            yield Sheet([("muted", (), "⏎ open · / search · N new · X export · D delete · esc leaves")])
+            yield Sheet([("muted", (), keys_for(*KEYS))])
 
     @property
     def _list(self) -> FittedList:

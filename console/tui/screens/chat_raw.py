@@ -15,6 +15,7 @@ from textual.strip import Strip
 
 from console.core.text import LINE_CHARS_MAX, clean, truncate_line
 from console.tui.glyphs import safe
+from console.tui.keymap import key_for
 from console.tui.paint import BLANK, Line
 from console.tui.screens.dialogs import Sheet
 from console.tui.widgets.chat_text import wrap_spans
@@ -70,7 +71,8 @@ class RawScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
             yield RawText(self._lines)
-            yield Sheet([("muted", (), "↑ ↓ PgUp PgDn scroll · C in the chat copies it as curl · esc closes")])
+            curl = f"{key_for('chat.curl')} in the chat copies it as curl"
+            yield Sheet([("muted", (), f"↑ ↓ PgUp PgDn scroll · {curl} · esc closes")])
 
     def on_mount(self) -> None:
         """Scroll at once. Long lines want all the width there is."""

@@ -17,6 +17,7 @@ from console.core.models import ServerState
 from console.tui import fmt
 from console.tui.actions import bindings_for
 from console.tui.glyphs import safe
+from console.tui.keymap import key_for
 from console.tui.messages import LogGrew, SnapshotArrived
 from console.tui.model import RunModel
 from console.tui.panes import PANES, Pane
@@ -43,9 +44,9 @@ LAYOUT_WAIT_S = 0.02
 MISSING_SHOWN_S = 10.0
 """For so long it is said what a recording does not hold."""
 PLAYING = frozenset({"pause", "seek", "seek_event", "faster", "begin"})
-NEED_A_SERVER = frozenset({"stop", "restart", "fix", "reattach", "profiles", "keep"})
+NEED_A_SERVER = frozenset({"stop", "restart", "fix", "reattach", "profiles", "keep", "measure"})
 """In a recording their keys say why they do nothing."""
-NOT_OURS = frozenset({"stop", "restart", "fix", "keep"})
+NOT_OURS = frozenset({"stop", "restart", "fix", "keep", "measure"})
 """On an endpoint that the console did not start."""
 CHAT_PANE = "pane('chat')"
 
@@ -166,15 +167,16 @@ class DashboardScreen(Screen[None]):
             texts = (f"No connection to {self.console.host}: {away.reason}", away.remedy, "The server goes on.")
             return " ".join(f"{safe(text).rstrip('.')}." for text in texts if text)
         if model.lost is not None:
+            again = f"{key_for('dashboard.reattach')} attaches again."
             reason = model.lost.rstrip(".")
-            return f"Lost the supervisor: {reason}. These figures are old; the server may go on. a attaches again."
+            return f"Lost the supervisor: {reason}. These figures are old; the server may go on. {again}"
         if model.refusal and model.snapshot is not None:
             reason = model.snapshot.status.reason.rstrip(".")
             return f"{reason}." if reason else ""
         if model.state is ServerState.UNHEALTHY and model.snapshot is not None:
             reason = model.snapshot.status.reason or "the server does not answer /health"
-            keys = "l shows the log" if model.player is not None else "l shows the log, r restarts"
-            return f"Unhealthy: {reason.rstrip('.')}. {keys}."
+            restarts = "" if model.player is not None else f", {key_for('dashboard.restart')} restarts"
+            return f"Unhealthy: {reason.rstrip('.')}. {key_for('dashboard.logs')} shows the log{restarts}."
         silent = [node for node in (model.snapshot.nodes if model.snapshot else ()) if node.silent_s is not None]
         if silent:
             cut = ", ".join(f"{node.host} for {fmt.duration(node.silent_s)}" for node in silent)

@@ -24,6 +24,7 @@ from console.protocol import RunInfo
 from console.tui import fmt
 from console.tui.actions import bindings_for, help_rows
 from console.tui.glyphs import LEVEL_GLYPHS, LEVEL_ROLES
+from console.tui.keymap import key_for
 from console.tui.paint import BLANK, Line, clip, line, wrapped
 from console.tui.widgets.failure import change_text, value_text
 from console.tui.widgets.panel import Panel
@@ -233,7 +234,8 @@ def hint_dialog(hint: Hint) -> Dialog:
     if hint.change:
         settings = " ".join(f"--set {c.key}={value_text(c.after)}" for c in hint.change if c.after is not None)
         if settings:
-            rows += [("text", (), ""), ("muted", (("Try it   ", "muted"),), "A on the hint applies and measures it;")]
+            applies = f"{key_for('hints.apply')} on the hint applies and measures it;"
+            rows += [("text", (), ""), ("muted", (("Try it   ", "muted"),), applies)]
             rows.append(("muted", (("         ", "muted"),), f"or launch with {settings}"))
     rows += rule_rows(hint)
     return Dialog(f"{LEVEL_GLYPHS[hint.level]} {hint.title}", rows, CLOSE, role=LEVEL_ROLES[hint.level])

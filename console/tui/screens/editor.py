@@ -22,6 +22,7 @@ from console.core.text import is_secret_name
 from console.tui.actions import bindings_for
 from console.tui.background import in_background
 from console.tui.clipboard import copy_command
+from console.tui.keymap import key_for
 from console.tui.paint import Line
 from console.tui.screens.editor_questions import differences_dialog
 from console.tui.screens.editor_saving import SavingScreen
@@ -38,8 +39,8 @@ __all__ = ["EditorScreen"]
 JUDGE_DELAY_S = 0.15
 """Memory and command are asked for once the typing rests."""
 NEW_FIELDS: dict[str, tuple[str, str]] = {
-    "flag": (EXTRA, "flag=value, or a switch alone; esc leaves it"),
-    "variable": (ENV, "NAME=value; esc leaves it"),
+    "flag": (EXTRA, "flag=value, or a switch alone"),
+    "variable": (ENV, "NAME=value"),
 }
 """What can be added: the table it goes into, and how it is written."""
 
@@ -92,7 +93,7 @@ class EditorScreen(SavingScreen):
             self._put(draft, draft.done[-1].change.key)
             words = count_text(len(draft.changes), "change")
             self.notify(
-                "u takes them back; leaving without saving forgets them.",
+                f"{key_for('editor.undo')} takes them back; leaving without saving forgets them.",
                 title=f"{words} from an edit that was cut off",
                 markup=False,
             )
@@ -183,7 +184,7 @@ class EditorScreen(SavingScreen):
         if row is None:
             return
         if not row.known:
-            self.notify("No such key; x takes it out.", severity="warning", markup=False)
+            self.notify(f"No such key; {key_for('editor.unset')} takes it out.", severity="warning", markup=False)
             return
         self._field = row.key
         self.query_one("#field", Field).open_row(row, self.form.values.get(row.key), self.fields)
@@ -193,6 +194,7 @@ class EditorScreen(SavingScreen):
         self._settle()
         self._field = what
         table, note = NEW_FIELDS[what]
+        note = f"{note}; {key_for('field.drop')} leaves it"
         self.query_one("#field", Field).open_new(f"[{table}]", note, self.fields)
 
     def _focus_field(self) -> None:

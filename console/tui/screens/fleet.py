@@ -14,6 +14,7 @@ from console.client.fleet import Fleet
 from console.core.fleet import FleetRow
 from console.tui.actions import bindings_for
 from console.tui.glyphs import safe
+from console.tui.keymap import key_for
 from console.tui.paint import Line, line, spread, wrapped
 from console.tui.widgets.fleet_list import detail_lines, fleet_row, head_line, totals_line
 from console.tui.widgets.header import READONLY_MARK
@@ -29,7 +30,7 @@ __all__ = ["FleetScreen"]
 PERIOD_S = 0.25
 ASKING = "Asking which servers there are …"
 NOTHING = (
-    "Nothing runs here and nothing is watched. esc goes to the profiles, where a server is launched; "
+    "Nothing runs here and nothing is watched. {} goes to the profiles, where a server is launched; "
     "dsv4-console --watch http://HOST:PORT, or [watch.NAME] in config.toml, watches one that runs elsewhere."
 )
 
@@ -46,7 +47,7 @@ class FleetHead(Panel):
         console = cast("ConsoleApp", self.app)
         title = line(*(READONLY_MARK if console.readonly else ()), ("Fleet", "strong"))
         servers = f"{self.count} server{'' if self.count == 1 else 's'}" if self.count else ""
-        rows = [spread(title, line((servers, "muted"), ("  ? help", "muted")), width), ()]
+        rows = [spread(title, line((servers, "muted"), (f"  {key_for('app.help')} help", "muted")), width), ()]
         if self.problem:
             rows += wrapped(safe(self.problem), width, "warn", (("▲ ", "warn"),))
         return [*rows, head_line(width)] if self.count else rows
@@ -116,7 +117,7 @@ class FleetScreen(Screen[None]):
         if now == self._shown:
             return
         self._shown, self._rows = now, rows
-        self._list.empty_text = NOTHING if fleet.looked else ASKING
+        self._list.empty_text = NOTHING.format(key_for("fleet.leave")) if fleet.looked else ASKING
         head = self.query_one(FleetHead)
         head.count, head.problem = len(rows), fleet.problem
         head.repaint()

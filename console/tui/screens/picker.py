@@ -18,6 +18,7 @@ from console.core.profile_orders import ORDERS
 from console.tui.actions import bindings_for
 from console.tui.background import in_background
 from console.tui.clipboard import copy_command
+from console.tui.keymap import key_for
 from console.tui.paint import Line
 from console.tui.widgets.detail_scroll import DetailScroll
 from console.tui.widgets.filter_input import FilterInput
@@ -105,7 +106,7 @@ class PickerScreen(Screen[None]):
         if catalogue.words:
             view.empty_text = f"No profile matches “{catalogue.words}”."
         elif catalogue.here_only:
-            view.empty_text = "No profile can run on this machine; o shows all."
+            view.empty_text = f"No profile can run on this machine; {key_for('picker.here')} shows all."
         keys = catalogue.listed()
         view.show(keys, self._initial)
         if self._initial in keys:
@@ -176,7 +177,7 @@ class PickerScreen(Screen[None]):
             self.console.start_launch(str(key))
         elif key is not None and key.startswith(BROKEN):
             self.notify(
-                "This profile has mistakes; they are listed beside it. e opens it as a form.",
+                f"This profile has mistakes; they are listed beside it. {key_for('picker.edit')} opens it as a form.",
                 severity="warning",
                 markup=False,
             )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from textual.app import ComposeResult
 from textual.screen import Screen
 
+from console.tui.keymap import key_for
 from console.tui.paint import Line, wrapped
 from console.tui.widgets.panel import Panel
 
@@ -25,7 +26,8 @@ class Sentence(Panel):
     def paint(self, width: int, height: int) -> list[Line]:
         size = self.app.size
         need = f"the console needs {WIDTH_MIN}×{HEIGHT_MIN}"
-        text = f"This terminal is {size.width}×{size.height}; {need}. Make it larger, or press q. A server goes on."
+        leave = f"or press {key_for('app.quit')}. A server goes on."
+        text = f"This terminal is {size.width}×{size.height}; {need}. Make it larger, {leave}"
         return wrapped(text, width, "text")
 
 

@@ -21,6 +21,7 @@ from console.core.bench_table import COLUMNS, heading, ratio_text, row_line
 from console.core.errors import ConsoleError
 from console.tui import fmt
 from console.tui.actions import bindings_for
+from console.tui.keymap import key_for
 from console.tui.model import RunModel
 from console.tui.paint import BLANK, Line, Span, cut, line, rule, spread, wrapped
 from console.tui.widgets.curve import Dot, curve
@@ -127,12 +128,17 @@ class BenchPane(Panel, can_focus=True):
         self.result = result
         self.repaint()
 
+    @property
+    def _refused(self) -> bool:
+        """There is no server here that could be measured."""
+        return self.model is not None and bool(self.model.player or self.model.refusal)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that make no sense now are off."""
         if action == "cancel":
             return self.measuring and not self._ending
         if action == "measure":
-            return not self.measuring
+            return not self.measuring and not self._refused
         if action == "choose":
             return len(self.others) > 0
         return True
@@ -195,6 +201,8 @@ class BenchPane(Panel, can_focus=True):
         room = height - len(top) - len(table) - len(lower) - 2
         name, field = LATENCIES[self._latency]
         drawn = curve(_dots(points, field), _dots(other.points if other else (), field), name, width, room)
+        if self._refused and not points:
+            drawn = []
         body = [*top, *table, BLANK, *drawn, BLANK]
         return [*body[: max(height - len(lower), 0)], *lower][:height]
 
@@ -225,7 +233,8 @@ class BenchPane(Panel, can_focus=True):
         if self.measuring:
             return line(("asking the server what it serves", "accent"))
         if self.result is None:
-            return line(("Nothing was measured in this run yet. ⏎ measures; it is load on the server.", "muted"))
+            measures = "" if self._refused else f"{key_for('bench.measure')} measures; it loads the server."
+            return line((f"Nothing was measured in this run yet. {measures}", "muted"))
         ended = f"  ended early: {self.result.ended}" if self.result.ended else ""
         lengths = (
             f"  {self.result.input_tokens:,} in, {self.result.output_tokens:,} out" if self.result.input_tokens else ""

@@ -37,6 +37,7 @@ from console.core.text import clean
 from console.io import chatfiles, conversations
 from console.tui.actions import bindings_for
 from console.tui.glyphs import safe
+from console.tui.keymap import key_for
 from console.tui.model import RunModel
 from console.tui.widgets.chat_answer import ANSWER_CHARS_MAX, Exchange, Incoming
 from console.tui.widgets.chat_errands import Errands
@@ -47,7 +48,7 @@ __all__ = ["PAINT_PERIOD_S", "ChatPane"]
 
 PAINT_PERIOD_S = 0.1
 """A stream of a thousand pieces a second is painted ten times a second."""
-STREAMING = "It can go once the answer is complete; esc stops it."
+STREAMING = "It can go once the answer is complete; {} stops it."
 DRAFT_PERIOD_S = 1.0
 """What is written is on disk at latest after so long."""
 EXCHANGES_MAX = 20
@@ -68,7 +69,7 @@ class ChatPane(Errands, Vertical):
             show_line_numbers=False,
             tab_behavior="focus",
             highlight_cursor_line=False,
-            placeholder="Write a message; enter sends it",
+            placeholder=f"Write a message; {key_for('prompt.send')} sends it",
         )
         self.model: RunModel | None = None
         self.conversation = Conversation()
@@ -147,7 +148,8 @@ class ChatPane(Errands, Vertical):
         more = [f"{file.name} goes along: {len(file.text):,} characters" for file in self.files]
         if self.editing is not None:
             after = len(self.turns) - self.editing
-            more.append(f"Sending takes the place of the last {after} messages, which stay on disk. esc E gives up.")
+            keys = f"{key_for('prompt.leave')} {key_for('chat.edit')}"
+            more.append(f"Sending takes the place of the last {after} messages, which stay on disk. {keys} gives up.")
         self._waiting = self.transcript.streaming and (refused or self._waiting)
         trouble = self._trouble() if self._waiting else cannot_send(model)
         self.query_one("#chat-notice", ChatNotice).show(trouble, refused, more)
@@ -159,7 +161,8 @@ class ChatPane(Errands, Vertical):
         """Why no message can be sent now; empty if one can."""
         if self.model is None:
             return ""
-        return cannot_send(self.model) or (STREAMING if self.transcript.streaming else "")
+        streaming = STREAMING.format(key_for("prompt.leave")) if self.transcript.streaming else ""
+        return cannot_send(self.model) or streaming
 
     def open(self, conversation: Conversation) -> None:
         """Show this conversation and go on with it."""

@@ -14,6 +14,7 @@ from console.core.chat import ChatSettings, settings_words
 from console.core.models import OVER_STATES, ServerState
 from console.core.units import UNKNOWN
 from console.tui.actions import bindings_for
+from console.tui.keymap import key_for
 from console.tui.model import RunModel
 from console.tui.paint import Line, line, spread, wrapped
 from console.tui.widgets.header import since_text, state_words
@@ -70,7 +71,7 @@ def cannot_send(model: RunModel) -> str:
     if model.away is not None:
         return "There is no connection to the server's machine; it is tried again."
     if model.lost is not None:
-        return "The line to the supervisor is lost; a on the overview attaches again."
+        return f"The line to the supervisor is lost; {key_for('dashboard.reattach')} on the overview attaches again."
     if model.state in ANSWERING_STATES:
         return ""
     if model.state in OVER_STATES:

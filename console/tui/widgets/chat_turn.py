@@ -5,6 +5,7 @@ from __future__ import annotations
 from console.core.chat import too_long
 from console.core.chat_conversation import Turn, note_of
 from console.tui import fmt
+from console.tui.keymap import key_for
 from console.tui.paint import BLANK, Line, line, pad, selected, wrap
 from console.tui.widgets.chat_text import CodeBlock, GrowingMarkdown
 
@@ -12,6 +13,11 @@ __all__ = ["TurnView", "error_rows"]
 
 TEXT_WIDTH_MAX = 110
 """Longer lines are hard to read."""
+
+
+def _outside(action: str) -> str:
+    """The keys of an action of the chat, for somebody who writes: out of the input first."""
+    return f"{key_for('prompt.leave')} {key_for(f'chat.{action}')}"
 
 
 def error_rows(turn: Turn, width: int) -> list[Line]:
@@ -23,12 +29,14 @@ def error_rows(turn: Turn, width: int) -> list[Line]:
     found = too_long(turn.error)
     if found is not None:
         over = f"{'at least ' * found.at_least}{found.over:,} tokens too many" if found.over else "Too many tokens"
-        fits = f"esc F asks again with max tokens {found.room:,} · " if found.room and found.asked else ""
-        text = f"{over} for {found.limit:,}. {fits}esc E edits the message · esc N begins anew"
+        fits = f"{_outside('fit')} asks again with max tokens {found.room:,} · " if found.room and found.asked else ""
+        ways = f"{fits}{_outside('edit')} edits the message · {_outside('new')} begins anew"
+        text = f"{over} for {found.limit:,}. {ways}"
     elif turn.content:
-        text = "The answer so far stays. esc R asks again"
+        text = f"The answer so far stays. {_outside('retry')} asks again"
     else:
-        text = "The message is kept, but not part of what is asked next. esc R asks again · esc E edits it"
+        ways = f"{_outside('retry')} asks again · {_outside('edit')} edits it"
+        text = f"The message is kept, but not part of what is asked next. {ways}"
     return rows + [line(("    ", "text"), (part, "muted")) for part in wrap(text[:1].upper() + text[1:], width - 4)]
 
 
@@ -92,8 +100,8 @@ class TurnView:
             size = f"{len(file.text):,} characters"
             head.append(line(("  │ ", "faint"), (file.name, "code"), (f"  attached, {size}", "muted")))
         if self._reasoning.rows:
-            mark, word = ("▸", "z unfolds") if self.folded else ("▼", "z folds")
-            text = f"  {mark} reasoning · {len(self._reasoning.rows):,} lines · {word}"
+            mark, word = ("▸", "unfolds") if self.folded else ("▼", "folds")
+            text = f"  {mark} reasoning · {len(self._reasoning.rows):,} lines · {key_for('chat.fold')} {word}"
             head.append(line((text, "muted")))
         tail = error_rows(self.turn, self.width)
         note = self._note()

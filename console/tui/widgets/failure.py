@@ -10,6 +10,7 @@ from console.core.models import OVER_STATES, Diagnosis, ProfileChange, ServerSta
 from console.io.paths import runs_dir
 from console.tui.fmt import home_short
 from console.tui.glyphs import STATE_GLYPHS, STATE_ROLES, safe
+from console.tui.keymap import key_for, keys_for
 from console.tui.model import RunModel
 from console.tui.paint import Line, labelled, line, rule, wrap
 from console.tui.widgets.panel import Panel
@@ -17,6 +18,7 @@ from console.tui.widgets.panel import Panel
 __all__ = ["CAUSE_LINES_MAX", "Failure", "change_text", "value_text"]
 
 CAUSE_LINES_MAX = 4
+QUIT = ("app.quit", "quit")
 """Of the text that the diagnosis rests on; the log has the rest."""
 _FORMS = ((CAUSE_LINES_MAX, True), (CAUSE_LINES_MAX, False), (2, False), (1, False))
 """Lines of the cause, and whether to say why: what gives way on a small screen, step by step."""
@@ -63,12 +65,18 @@ class Failure(Panel):
         if model.player is not None:
             log = ""
         exit_text = _exit_text(status.exit_code)
-        after = ("Next", "r start again · p profiles · q quit", "text")
+        after = (
+            "Next",
+            keys_for(("dashboard.restart", "start again"), ("dashboard.profiles", "profiles"), QUIT),
+            "text",
+        )
         if model.planned:
-            after = ("Next", f"{model.planned} · r retry now · s give up", "warn")
+            retry = keys_for(("dashboard.restart", "retry now"), ("dashboard.stop", "give up"))
+            after = ("Next", f"{model.planned} · {retry}", "warn")
         if model.player is not None:
             planned = f"{model.planned} · " if model.planned else ""
-            after = ("Next", f"{planned}[ 30 seconds back · 0 from the start · q quit", "text")
+            back = keys_for(("replay.back", "30 seconds back"), ("replay.begin", "from the start"), QUIT)
+            after = ("Next", f"{planned}{back}", "text")
         if state is ServerState.STOPPED:
             head = status.reason or "The server was stopped."
             out = [rule("Stopped", width, line((exit_text, "muted"))), line(("■ ", "muted"), (head, "strong"))]
@@ -101,6 +109,6 @@ def _found_rows(
         ("Cause", "\n".join(cause), "text"),
         ("Why", found.why if why else "", "text"),
         ("Remedy", found.remedy, "ok"),
-        ("Change", f"{change}; f starts with it" if change and fixable else change, "accent"),
-        ("Log", f"line {found.line:,}; e shows it" if found.line else "", "text"),
+        ("Change", f"{change}; {key_for('dashboard.fix')} starts with it" if change and fixable else change, "accent"),
+        ("Log", f"line {found.line:,}; {key_for('dashboard.jump')} shows it" if found.line else "", "text"),
     ]

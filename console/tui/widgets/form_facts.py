@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from console.core.models import ProfileChange
 from console.core.profile_form import FormRow, flat, value_text
+from console.tui.keymap import key_for
 from console.tui.paint import BLANK, Line, Span, cut, labelled, line, plain, rule, spread, wrapped
 from console.tui.widgets.fit_bar import BAR_WIDTH, bar_line, fit_lines
 from console.tui.widgets.panel import Panel
@@ -80,7 +81,7 @@ class FormFacts(Panel):
             note = line(("before the mistakes", "warn")) if form.reading.mistakes else BLANK
             out += [BLANK, rule("Memory per GPU", width, note), *wrapped(entry.suitability.text, width)]
             out += fit_lines(entry.fit, width, entry.profile.hardware.text, here)
-            out += [BLANK, rule("Command", width, note or line(("y copies", "muted")))]
+            out += [BLANK, rule("Command", width, note or line((f"{key_for('editor.copy')} copies", "muted")))]
             if attempt.plan is not None:
                 warnings += attempt.plan.warnings
                 out += wrapped(attempt.plan.command_line, width, "code")

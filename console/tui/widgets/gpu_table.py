@@ -13,6 +13,7 @@ from console.core.gpuhealth import gpu_troubles
 from console.core.models import GpuReading, HostReading, Level, Throttle
 from console.tui import fmt
 from console.tui.glyphs import UNKNOWN
+from console.tui.keymap import key_for
 from console.tui.model import RunModel
 from console.tui.paint import Line, Span, beside, clip, line, pad, rule
 from console.tui.paint import selected as select_row
@@ -101,7 +102,8 @@ def trouble_lines(gpus: Sequence[GpuReading], width: int) -> list[Line]:
         for level, index, text in found[:TROUBLES_MAX]
     ]
     if len(found) > TROUBLES_MAX:
-        lines[-1] = line((f"▲ and {len(found) - TROUBLES_MAX + 1} more GPUs: 6 shows each", "warn"))
+        more = len(found) - TROUBLES_MAX + 1
+        lines[-1] = line((f"▲ and {more} more GPUs: {key_for('dashboard.gpu')} shows each", "warn"))
     return lines
 
 

@@ -13,6 +13,7 @@ from console.core.snooze import put_aside
 from console.tui import fmt
 from console.tui.actions import bindings_for
 from console.tui.glyphs import LEVEL_GLYPHS, LEVEL_ROLES
+from console.tui.keymap import key_for
 from console.tui.model import RunModel
 from console.tui.paint import Line, Span, clip, line, pad, rule, spread, wrapped
 from console.tui.paint import selected as select_row
@@ -182,7 +183,8 @@ class Hints(Panel, can_focus=True):
         if self.model.snapshot is not None and self.model.snapshot.engine is None:
             return [rule("Hints", width), line(("○ ", "muted"), ("no figures of the engine to judge", "muted"))]
         if aside and not hints:
-            body = [line(("◌ ", "muted"), (f"{len(aside)} snoozed, nothing else to say: h, then u lists", "muted"))]
+            lists = f"{key_for('dashboard.hints')}, then {key_for('hints.snoozed')} lists"
+            body = [line(("◌ ", "muted"), (f"{len(aside)} snoozed, nothing else to say: {lists}", "muted"))]
         else:
             body = hint_lines(hints, self.selected, width, rows, self.has_focus, aside)
         return [rule(title, width, line(*note)), *(pad(row, width) for row in body)]
@@ -222,6 +224,8 @@ class Hints(Panel, can_focus=True):
     def action_snoozed(self) -> None:
         """List those that are put aside too, or not."""
         self.all = not self.all
+        if self.all:
+            self._selected_id = next(iter(self.aside), self._selected_id)  # they come last, out of sight of few rows
         self.repaint()
         self.refresh_bindings()
 

@@ -13,7 +13,7 @@ from textual.containers import Vertical
 from textual.widgets import Input
 from textual.worker import Worker
 
-from console.core.logrows import ALL, Wanted
+from console.core.logrows import ALL, Rows, Wanted
 from console.core.logstore import unpack
 from console.core.logwhen import moment, span
 from console.tui.actions import bindings_for
@@ -355,11 +355,14 @@ class LogPane(Vertical):
         self._changed()
 
     def action_save(self) -> None:
-        """What is filtered, to a file."""
+        """What is filtered, to a file; also what is folded."""
         view, buffer = self.view, self.view.buffer
         if buffer is None:
             return
-        pieces, numbers = buffer.store.pieces(), frozenset(view.rows.numbers)
+        whole = Rows()  # what is folded has not been filtered away
+        whole.wanted, whole.fold = view.rows.wanted, False
+        whole.update(buffer.store)
+        pieces, numbers = buffer.store.pieces(), frozenset(whole.numbers)
 
         def lines() -> Iterator[str]:
             for first, packed in pieces:

@@ -11,11 +11,20 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from console.tui.actions import bindings_for
+from console.tui.keymap import keys_for
 from console.tui.paint import Line, clip, line
 from console.tui.widgets.panel import Panel
 from console.tui.widgets.select_list import SelectList
 
 __all__ = ["ChooseProcesses"]
+
+KEYS = (
+    ("processes.choose", "choose"),
+    ("processes.only", "only this"),
+    ("processes.all", "all"),
+    ("processes.done", "done"),
+)
+"""Told of under the list."""
 
 
 def machines_of(names: Iterable[str]) -> dict[str, frozenset[str]]:
@@ -63,7 +72,7 @@ class ChooseProcesses(ModalScreen[None]):
         with Vertical(id="dialog"):
             yield Words("Which processes?", "strong")
             yield SelectList(self._row, "No line names a process yet.", id="runs")
-            yield Words("space choose · o only this · a all · q done", "muted")
+            yield Words(keys_for(*KEYS), "muted")
 
     def on_mount(self) -> None:
         """In the order of their first line, in a group each machine before all of them."""
@@ -80,7 +89,7 @@ class ChooseProcesses(ModalScreen[None]):
             ("▸ " if chosen else "  ", "accent"),
             ("✓ " if on else "  ", "ok"),
             (f"{clip(shown, 28):<29}", "strong" if on else "muted"),
-            (f"{count:>11,} lines", "muted"),
+            (f"{count:>11,} line{'s' if count != 1 else ''}", "muted"),
         )
 
     def _names(self, key: str) -> frozenset[str]:

@@ -6,6 +6,7 @@ from textual.events import Key
 from textual.widgets import Input
 
 from console.core.logwhen import clock_text
+from console.tui.keymap import key_for
 from console.tui.log_buffer import LogBuffer
 from console.tui.paint import Line, Span, line, spread
 from console.tui.widgets.log_view import LogView
@@ -99,12 +100,13 @@ def _second(view: LogView) -> tuple[list[Span], list[Span]]:
     if parts:
         count = len(view.rows) - len(view.rows.gaps)
         out = [("only ", "muted"), (" · ".join(parts), "accent"), (f"  {count:,} rows", "muted")]
-        keys = [("C", "key"), (" clears", "muted")]
+        keys = [(key_for("logs.clear"), "key"), (" clears", "muted")]
     marked = view.range
     if marked is not None:
         first, last = marked
         out += [("   " if out else "", "muted"), (f"marked {first:,} to {last:,}", "accent")]
-        keys = [("y", "key"), (" copies  ", "muted"), ("m", "key"), (" ends", "muted")]
+        copy, end = key_for("logs.copy"), key_for("logs.mark")
+        keys = [(copy, "key"), (" copies  ", "muted"), (end, "key"), (" ends", "muted")]
     return out, keys
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from console.core.models import PHASES, Phase, PhaseTime, ServerState, ServerStatus
 from console.core.startview import StartProgress, memory_filled, start_progress
 from console.tui import fmt
+from console.tui.keymap import key_for
 from console.tui.model import RunModel
 from console.tui.paint import BLANK, Line, Span, cut, labelled, line, line_width, rule, wrapped
 from console.tui.widgets.gpu_table import meter
@@ -23,6 +24,12 @@ LATE_S = 15.0
 """Later than usual by less is no news."""
 FIRST_START = "the first start like this here: no time to compare with"
 NO_COUNTERS: Mapping[Phase, str] = {}
+
+
+def cancels() -> str:
+    """Which key gives up a start."""
+    return f"  {key_for('dashboard.stop')} cancels"
+
 
 PHASE_WORDS: dict[Phase, str] = {
     Phase.CONFIG: "read the configuration",
@@ -94,7 +101,7 @@ def phase_lines(
     done = {p.phase: p.seconds for p in status.phases}
     started = status.started_s
     spent = sum(done.values())
-    out = [rule("Starting", width, line((_deadline(status, now), "muted"), ("  s cancels" if live else "", "muted")))]
+    out = [rule("Starting", width, line((_deadline(status, now), "muted"), (cancels() if live else "", "muted")))]
     progress = start_progress(expected, status, now, ready_s)
     if progress is not None:
         out += overall_lines(progress, width)
@@ -156,10 +163,11 @@ def stop_lines(model: RunModel, status: ServerStatus, now: float, width: int) ->
     else:
         words = status.reason or "waiting for the server to end"
     note = line((_deadline(status, now).replace("gives up", "forced"), "muted"))
+    memory = "The memory of the GPUs" if model.snapshot and model.snapshot.gpus else "Its memory"
     return [
         rule("Stopping", width, note),
         line(("◐ ", "warn"), (words, "strong")),
-        *wrapped("The memory of the GPUs is free once the state is STOPPED.", width, "muted", (("  ", "text"),)),
+        *wrapped(f"{memory} is free once the state is STOPPED.", width, "muted", (("  ", "text"),)),
     ]
 
 
@@ -206,7 +214,7 @@ class Phases(Panel):
     def _of_group(self, model: RunModel, status: ServerStatus, width: int) -> list[Line]:
         """The head's progress as that of the whole start, then each machine's."""
         nodes, run, now = model.snapshot.nodes if model.snapshot else (), model.run, model.now
-        note = line((_deadline(status, now), "muted"), ("  s cancels", "muted"))
+        note = line((_deadline(status, now), "muted"), (cancels(), "muted"))
         out = [rule(f"Starting on {len(nodes)} machines", width, note)]
         progress = start_progress(run.expected, status, now, run.expected_ready_s)
         if progress is not None:

@@ -9,6 +9,7 @@ from console.core.cost import HOURS_PER_MONTH, list_price
 from console.core.errors import ConsoleError
 from console.tui import fmt
 from console.tui.fmt import home_short
+from console.tui.keymap import key_for
 from console.tui.paint import BLANK, Line, Span, labelled, line, rule, spread, wrapped
 from console.tui.widgets.fit_bar import fit_lines
 from console.tui.widgets.panel import Panel
@@ -32,7 +33,7 @@ def engine_text(plan: LaunchPlan | ConsoleError | None) -> tuple[str, str]:
     if plan.engine_name is None and not plan.install_offer:
         return (f"no {plan.profile.engine.kind.value} build of vLLM here; start the console in its image", "warn")
     if plan.engine_name is None:
-        return (f"not installed; enter offers: {plan.install_offer}", "warn")
+        return (f"not installed; {key_for('picker.launch')} offers: {plan.install_offer}", "warn")
     return (f"vLLM {plan.engine_version or '?'} ({plan.engine_name})", "text")
 
 
@@ -114,7 +115,9 @@ class Detail(Panel):
             ]
             for text in problem.errors:
                 out += wrapped(text, width, "text", (("· ", "bad"),))
-            return [*out, BLANK, *wrapped("e opens it as a form. Or correct the file, then press R.", width, "muted")]
+            form, again = key_for("picker.edit"), key_for("picker.reload")
+            ways = f"{form} opens it as a form. Or correct the file, then press {again}."
+            return [*out, BLANK, *wrapped(ways, width, "muted")]
         entry = catalogue.entries.get(self.selected)
         if entry is None:
             return []
