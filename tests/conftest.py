@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine import installed_engine
-from tests.faults.table import ROW, heading
+from tests.faults.table import GROUP_ROW, ROW, group_heading, heading
 from tests.turns import once_for_all, scheduler, turn
 
 # Programs that a test starts must hear that their terminal is gone, also where the tests themselves were started with
@@ -75,10 +75,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The faults that were done to the real engine, as docs/supervision.md shows them."""
-    reports = (report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ()))
-    rows = [value for report in reports for name, value in report.user_properties if name == ROW]
-    if rows:
-        terminalreporter.section("faults")
-        for text in (heading(), *rows):
-            terminalreporter.write_line(str(text))
+    """The faults that were done to the real engine, as docs/supervision.md and docs/nodes.md show them."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    for kind, title, head in ((ROW, "faults", heading()), (GROUP_ROW, "faults of a group", group_heading())):
+        rows = [value for report in reports for name, value in report.user_properties if name == kind]
+        if rows:
+            terminalreporter.section(title)
+            for text in (head, *rows):
+                terminalreporter.write_line(str(text))

@@ -7,12 +7,15 @@ operator, who is where the test runs, over a bridge. A packet filter cuts any tw
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.process.fake_world import install_fake, write_vllm
@@ -22,6 +25,8 @@ __all__ = ["Machine", "Machines", "need_namespaces"]
 
 PREFIX_MIN, PREFIX_MAX = 1, 250
 MASTER_PORT = 29501
+CLONE_NEWNET = 0x40000000
+"""Of linux/sched.h."""
 
 
 def need_namespaces() -> None:
@@ -99,6 +104,22 @@ class Machine:
     def enter(self, *words: str) -> list[str]:
         """A command in its network."""
         return ["ip", "netns", "exec", self.namespace, *words]
+
+    def join(self) -> None:
+        """Put the thread that calls this into its network, for good."""
+        with Path(f"/run/netns/{self.namespace}").open("rb") as network:
+            if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), f"setns {self.namespace}")
+
+    def get(self, url: str) -> int:
+        """Ask for this from there; gives the HTTP status."""
+
+        def ask() -> int:
+            self.join()
+            return httpx.get(url, timeout=30.0, trust_env=False).status_code
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(ask).result()
 
     def start_sshd(self) -> None:
         """Let the operator in."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TOGETHER", "once_for_all", "scheduler", "scope", "turn"]
 
-TOGETHER = ("tests/e2e/test_orphans.py::TestShared",)
+TOGETHER = ("tests/e2e/test_orphans.py::TestShared", "tests/e2e/test_groups_real.py::TestTwoMachines")
 """Tests that share a server: one worker runs them in their order. (xdist's own `xdist_group` names them by the node id,
 which pytest 9.2 does not let it change.)"""
 

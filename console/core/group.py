@@ -13,6 +13,7 @@ It decides for all machines together; each machine's own supervisor decides for 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final, TypeAlias
 
@@ -34,8 +35,9 @@ from console.core.group_events import (
 )
 from console.core.lifecycle_events import Now
 from console.core.models import Diagnosis, ServerState, ServerStatus
+from console.core.peers import SILENT
 from console.core.profile import RestartPolicy
-from console.core.retry import NODE_LOST, Attempts, classify, plan_restart
+from console.core.retry import LINK_LOST, MISSED, Attempts, classify, plan_restart
 
 __all__ = [
     "UNREACHED_S",
@@ -57,7 +59,9 @@ __all__ = [
     "Tick",
     "begin",
     "culprit",
+    "parted",
     "step",
+    "why_ended",
 ]
 
 UNREACHED_S: Final = 60.0
@@ -147,6 +151,10 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         """One machine in words."""
         return f"node {rank} ({self.nodes[rank].host})"
 
+    def names(self, ranks: Iterable[int]) -> str:
+        """Several machines in words."""
+        return " and ".join(map(self.name, ranks))
+
 
 Step: TypeAlias = tuple[Group, tuple[GroupEffect, ...]]
 
@@ -188,11 +196,28 @@ def culprit(group: Group) -> int | None:
     return min(ended, key=lambda rank: _blame(group.nodes[rank]), default=None)
 
 
+def parted(group: Group) -> tuple[int, ...]:
+    """The machines that ended because they heard nothing of each other, so that what is broken lies between them. Empty
+    where one has ended for a reason of its own, or only one has ended: then the other may be what is lost."""
+    ended = [rank for rank, node in enumerate(group.nodes) if node.broke is not None]
+    # Whoever was refused has seen another end, which is what follows from it.
+    deaf = tuple(rank for rank in ended if SILENT in group.nodes[rank].status.reason)
+    return deaf if len(deaf) > 1 and _only_missed(group) else ()
+
+
+def why_ended(group: Group) -> Diagnosis | None:
+    """What the attempt ended for, where it is known."""
+    if parted(group):
+        return LINK_LOST
+    return group.nodes[group.culprit].status.diagnosis if group.culprit is not None else None
+
+
 def _blame(node: NodeView) -> tuple[bool, bool, int]:
     found, code = node.status.diagnosis, node.status.exit_code
     cause = found.cause if found is not None else None
-    told = cause is not None or (code is not None and code < 0)
-    return cause == NODE_LOST.cause, not told, node.broke or 0
+    # What was stopped may have been killed for it.
+    told = cause is not None or (code is not None and code < 0 and node.status.state is not ServerState.STOPPED)
+    return cause in MISSED, not told, node.broke or 0
 
 
 def _with(group: Group, rank: int, **changes: object) -> Group:
@@ -355,19 +380,21 @@ def _stop(group: Group, now: Now, effects: list[GroupEffect]) -> Group:
 def _only_missed(group: Group) -> bool:
     """Nobody has told yet what went wrong, only that somebody is missed."""
     ended = [node.status.diagnosis for node in group.nodes if node.broke is not None]
-    return all(found is not None and found.cause == NODE_LOST.cause for found in ended)
+    return all(found is not None and found.cause in MISSED for found in ended)
 
 
 def _reason(group: Group, rank: int) -> str:
     status = group.nodes[rank].status
+    if apart := parted(group):
+        return f"{group.names(apart)} do not reach each other: {status.reason}"
     found = status.diagnosis
     title = f"{found.title}: " if found is not None and found.title != status.reason else ""
     return f"{group.name(rank)}: {title}{status.reason or status.state}"
 
 
 def _finish(group: Group, now: Now) -> Group:
-    lost = [group.name(rank) for rank, node in enumerate(group.nodes) if node.unknown]
-    unseen = f"the end of {' and '.join(lost)} could not be seen" if lost else ""
+    lost = [rank for rank, node in enumerate(group.nodes) if node.unknown]
+    unseen = f"the end of {group.names(lost)} could not be seen" if lost else ""
     if group.goal is Goal.STOP:
         if group.again and not lost:
             return _next_attempt(group)

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from console.core.group import Goal, Group
+from console.core.group import Goal, Group, parted
 from console.core.groupwords import node_text
 from console.core.models import (
     Diagnosis,
@@ -30,6 +30,7 @@ from console.core.models import (
     Snapshot,
     SourceStatus,
 )
+from console.core.retry import LINK_LOST
 
 __all__ = [
     "GPU_NUMBERS",
@@ -194,13 +195,19 @@ def _status(group: Group, nodes: Sequence[NodeFigures]) -> ServerStatus:
         phases=head.phases,
         exit_code=culprit.status.exit_code if culprit else None,
         reason=group.reason,
-        diagnosis=_named(culprit) if culprit else None,
+        diagnosis=_between(group) or (_named(culprit) if culprit else None),
         in_flight=head.in_flight,
         cut=head.cut,
         deadline_s=group.retry_wall_s if waits else None if group.over else head.deadline_s,
         restart=group.restart if waits else None,
         over=group.over,
     )
+
+
+def _between(group: Group) -> Diagnosis | None:
+    """What lies between machines that hear nothing of each other, with their names; `None` where it was not that."""
+    apart = " and ".join(group.nodes[rank].host for rank in parted(group))
+    return msgspec.structs.replace(LINK_LOST, title=f"{apart} do not reach each other") if apart else None
 
 
 def _named(node: NodeFigures) -> Diagnosis | None:

@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from console.core.errors import UsageError
-from console.core.group import Goal, Group, Life, NodeView
-from console.core.models import Diagnosis, ServerState, ServerStatus
+from console.core.group import Goal, Group, Life, NodeView, parted, why_ended
+from console.core.models import ServerState, ServerStatus
 from console.core.retry import RESTARTS_MAX
 from console.core.units import elapsed_text, ratio_text
 
@@ -104,9 +104,11 @@ def _group_lines(group: Group, before: Group, wall_s: float) -> list[Line]:
     reason = f": {group.reason}" if group.reason else ""
     if group.state is not before.state or ended:
         lines.append(Line(kind="group", text=f"group: {group.state}{reason}", data=data))
-    if ended and group.culprit is not None:
-        status = group.nodes[group.culprit].status
-        lines.append(Line(kind="failure", text=_why(group, group.culprit, status), data=_failure(group, status)))
+    # A stop in the countdown has the reason that was told before it, and one on a machine has nothing to explain.
+    blamed = group.culprit if ended and before.goal is not Goal.WAIT else None
+    if blamed is not None and group.nodes[blamed].status.state is not ServerState.STOPPED:
+        status = group.nodes[blamed].status
+        lines.append(Line(kind="failure", text=_why(group, blamed, status), data=_failure(group, status)))
     if group.goal is Goal.WAIT and group.goal is not before.goal and group.retry_wall_s is not None:
         left_s = max(0.0, group.retry_wall_s - wall_s)
         text = f"group: restart {group.restart} of {RESTARTS_MAX} in {elapsed_text(left_s)}, on all machines"
@@ -115,26 +117,33 @@ def _group_lines(group: Group, before: Group, wall_s: float) -> list[Line]:
 
 
 def _why(group: Group, rank: int, status: ServerStatus) -> str:
-    """Cause, remedy and log of the machine that the group ended for, a line each."""
-    found: Diagnosis | None = status.diagnosis
-    node = group.nodes[rank]
-    lines = [f"{group.name(rank)} is why:"]
+    """Cause, remedy and log of the machines that the group ended for, a line each."""
+    found, apart = why_ended(group), parted(group)
+    lines = ["the network between " + group.names(apart) + " is why:" if apart else f"{group.name(rank)} is why:"]
     if found is None:
         lines += [f"  cause:  not found in its log; {status.reason}", "  remedy: read the end of its log"]
     else:
         why = f" – {found.why}" if found.why else ""
         line = f" (line {found.line})" if found.line is not None else ""
         lines += [f"  cause:  {found.title}{why}{line}", f"  remedy: {found.remedy or 'read the end of its log'}"]
-    if node.run:
-        lines.append(f"  log:    ssh {node.host} dsv4-console logs {node.run}")
+    ran = [group.nodes[each] for each in apart or (rank,) if group.nodes[each].run]
+    lines += [f"  log:    ssh {node.host} dsv4-console logs {node.run}" for node in ran]
     return "\n".join(lines)
 
 
 def _failure(group: Group, status: ServerStatus) -> dict[str, Any]:
     rank = group.culprit or 0
-    diagnosis = msgspec.to_builtins(status.diagnosis) if status.diagnosis is not None else None
+    found = why_ended(group)
+    diagnosis = msgspec.to_builtins(found) if found is not None else None
     node = group.nodes[rank]
-    return {"rank": rank, "host": node.host, "run": node.run, "reason": status.reason, "diagnosis": diagnosis}
+    return {
+        "rank": rank,
+        "host": node.host,
+        "parted": [group.nodes[each].host for each in parted(group)],
+        "run": node.run,
+        "reason": status.reason,
+        "diagnosis": diagnosis,
+    }
 
 
 def no_trial(profile: str, group: str, hosts: Sequence[str]) -> UsageError:

@@ -211,8 +211,8 @@ def step(machine: Machine, event: Event, now: Now) -> Step:
             return _stalled(machine, event, now), ()
         case Moving():
             return _moving(machine, now), ()
-        case PeerLost(reason=reason):
-            return _peer_lost(machine, reason, now)
+        case PeerLost(reason=reason, own=own):
+            return _peer_lost(machine, reason, own, now)
         case Waiting(reason=reason):
             return _waiting(machine, reason), ()
         case InFlight(count=count):
@@ -345,11 +345,11 @@ def _moving(machine: Machine, now: Now) -> Machine:
     return machine
 
 
-def _peer_lost(machine: Machine, reason: str, now: Now) -> Step:
+def _peer_lost(machine: Machine, reason: str, own: Diagnosis | None, now: Now) -> Step:
     if not machine.alive or machine.stop is not None:
         return machine, ()
     outcome = ServerState.FAILED if machine.status.ready_s is None else ServerState.CRASHED
-    status = msgspec.structs.replace(machine.status, diagnosis=NODE_LOST)
+    status = msgspec.structs.replace(machine.status, diagnosis=own or NODE_LOST)
     alone = msgspec.structs.replace(machine, status=status)
     kill_after_s = min(HANG_KILL_S, machine.timing.stop_timeout_s)
     return _stop(alone, now, drain=0.0, outcome=outcome, reason=reason, kill_after_s=kill_after_s)
@@ -495,7 +495,7 @@ def _stop(
     plan = StopPlan(
         serving=serving,
         drain_until_s=drain_until,
-        kill_at_s=drain_until + (machine.timing.stop_timeout_s if kill_after_s is None else kill_after_s),
+        kill_at_s=drain_until + (_patience_s(machine) if kill_after_s is None else kill_after_s),
         begun_s=now.mono_s,
         last_term_s=now.mono_s,
         restart=restart,
@@ -508,6 +508,13 @@ def _stop(
     return machine, (Effect.TERMINATE,) if machine.alive else (Effect.CHECK_GONE,)
 
 
+def _patience_s(machine: Machine) -> float:
+    """How long a server may take to end after its drain. One behind a head has no requests, and its workers wait in a
+    collective for a head that is gone: vLLM itself gives that up after ten seconds (0.32)."""
+    limit_s = machine.timing.stop_timeout_s
+    return min(HANG_KILL_S, limit_s) if machine.timing.told_ready else limit_s
+
+
 def _again(machine: Machine, now: Now, *, drain: float | None, restart: bool) -> Step:
     """A second request while it stops: the last word on restarting counts, and the shorter drain."""
     plan = machine.stop
@@ -518,7 +525,7 @@ def _again(machine: Machine, now: Now, *, drain: float | None, restart: bool) ->
         plan,
         restart=restart,
         drain_until_s=until,
-        kill_at_s=min(plan.kill_at_s, until + machine.timing.stop_timeout_s),
+        kill_at_s=min(plan.kill_at_s, until + _patience_s(machine)),
     )
     return msgspec.structs.replace(machine, stop=plan), ()
 

@@ -106,9 +106,13 @@ class Moving(msgspec.Struct, frozen=True):
 
 
 class PeerLost(msgspec.Struct, frozen=True):
-    """Another machine of its group has gone, so that it can serve nobody any more."""
+    """Another machine of its group has gone, so that it can serve nobody any more.
+
+    `own` is what its own log says, where that is a known cause: then the other has gone because of it.
+    """
 
     reason: str
+    own: Diagnosis | None = None
 
 
 class Waiting(msgspec.Struct, frozen=True):

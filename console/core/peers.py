@@ -13,12 +13,14 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["GONE_S", "SILENT_S", "PeerWatch", "Reach", "Seen", "look"]
+__all__ = ["GONE_S", "SILENT", "SILENT_S", "PeerWatch", "Reach", "Seen", "look"]
 
 GONE_S: Final = 3.0
 """A refusal, or a missing connection, for so long is certain: the other machine's kernel says so."""
 SILENT_S: Final = 15.0
 """No answer for so long is a machine or a line that is lost; shorter, it may be a switch that starts again."""
+SILENT: Final = f"it has not answered for {SILENT_S:.0f} s"
+"""Why such a machine counts as lost, in the words that the reason of a run's end has."""
 
 
 class Reach(StrEnum):
@@ -71,7 +73,7 @@ def look(watch: PeerWatch, seen: Seen, now_s: float) -> tuple[PeerWatch, str]:
     for since_s, limit_s, why in (
         (watch.closed_since_s, GONE_S, "its server is gone: the port refuses connections"),
         (watch.unmet_since_s, GONE_S, "its server is gone: it holds no connection to this one any more"),
-        (watch.silent_since_s, SILENT_S, f"it has not answered for {SILENT_S:.0f} s"),
+        (watch.silent_since_s, SILENT_S, SILENT),
     ):
         if since_s is not None and now_s - since_s >= limit_s:
             return watch, why

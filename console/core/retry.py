@@ -18,6 +18,8 @@ from console.core.profile import RestartPolicy
 __all__ = [
     "BY_CAUSE",
     "HANG",
+    "LINK_LOST",
+    "MISSED",
     "NODE_LOST",
     "RESTARTS_MAX",
     "RESTART_WINDOW_S",
@@ -65,6 +67,17 @@ NODE_LOST: Final = Diagnosis(
     why="A server over several machines serves nobody without one of them.",
     remedy="The machine that is named shows why: its own log, or the network to it.",
 )
+
+LINK_LOST: Final = Diagnosis(
+    title="The machines of the group do not reach each other",
+    cause="link-lost",
+    why="Each of them missed another, and none has said anything else was wrong with it.",
+    remedy="The network between them: cables, switches, firewalls, and the interface that [network] names.",
+)
+
+MISSED: Final = frozenset({NODE_LOST.cause, "rank-lost"})
+"""Causes that say no more than that another machine has gone. Under load the connections of a collective break in the
+moment in which a worker dies, so that vLLM often ends on the other machine first (seen on 0.32 with gloo)."""
 
 _CONFIGURATION, _TRANSIENT, _RUNTIME = FailureClass
 

@@ -54,6 +54,8 @@ class Member:
         """Those that nobody has taken yet."""
         self.samples: tuple[Sample, ...] = ()
         """Its past, as it told it first."""
+        self.missed: tuple[Sample, ...] = ()
+        """What it told later of a time in which it was cut off, and nobody has taken yet."""
         self.settled = asyncio.Event()
         """It has told its past, or cannot be reached, or nothing was started there."""
         self.session: RemoteSession | None = None
@@ -122,6 +124,8 @@ class Member:
                     case History(samples=samples, events=events):
                         if not self.settled.is_set():
                             self.samples = samples
+                        else:
+                            self.missed += samples
                         self.events += events
                     case Pushed(snapshot=snapshot):
                         self.heard = Heard(snapshot=snapshot, run=session.run, heard_s=self._clock())

@@ -18,7 +18,7 @@ from console.core.errors import ConsoleError, NotRunningError, StateError
 from console.core.groupview import group_event, group_sample, merge_samples, merged, node_event
 from console.core.hints import HintEngine
 from console.core.hints.table import NODE_RULES
-from console.core.models import EventRecord, RunInfo, Snapshot
+from console.core.models import EventRecord, RunInfo, Sample, Snapshot
 from console.core.money import added
 from console.core.overrides import apply_overrides
 from console.core.snooze import Snooze
@@ -134,6 +134,8 @@ class GroupSession:
             new = [event for one in events if (event := group_event(one)) is not None]
             for event in sorted([*new, *self._news()], key=lambda event: event.time_s):
                 yield Happened(event=event)
+            if missed := self._missed():
+                yield History(samples=missed)
             if self._record.group.over:
                 yield Pushed(snapshot=self._snapshot())
                 yield Lost(reason="the group is over")
@@ -211,6 +213,13 @@ class GroupSession:
             found += [node_event(host, event) for event in member.events]
             member.events = []
         return found
+
+    def _missed(self) -> tuple[Sample, ...]:
+        """Figures of the time in which the head was cut off: most of what is charted is the head's."""
+        pasts = [member.missed for member in self._members]
+        for member in self._members:
+            member.missed = ()
+        return merge_samples(pasts) if pasts[0] else ()
 
     def _snapshot(self) -> Snapshot:
         snapshot = merged(

@@ -276,7 +276,9 @@ class Supervisor:
             self._stop_asked = True
             self._feed(lifecycle.StopRequested(0.0, self._peers.lost))
         elif self._peers.lost:
-            self._feed(lifecycle.PeerLost(self._peers.lost))
+            found = self._log.diagnosis(None)
+            own = found if found is not None and found.cause is not None else None
+            self._feed(lifecycle.PeerLost(self._peers.lost, own))
         if self._trials.trial is None and (why := self._purse.stop_due()):
             self._feed(lifecycle.StopRequested(reason=why))
         self._feed(lifecycle.Tick())

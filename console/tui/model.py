@@ -6,8 +6,9 @@ Filled by the update worker, read by the widgets; it knows no widget.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from statistics import fmean
 
 from console.client.api import Away, Lost, Player, Rewound, Session, Update
@@ -121,6 +122,24 @@ class Track:
                 merged = max(before, value) if self.peak else (before * count + value) / (count + 1)
                 points[-1] = (last[0], merged)
                 self._counts[place] = count + 1
+
+    def fill(self, past: Sequence[Point]) -> None:
+        """Figures, oldest first, of a time that is not the newest; they stand where nothing is known."""
+        for points, zoom in zip(self._points, RANGES, strict=True):
+            step_s = zoom.step_s or 1.0
+            known = {int(time_s // step_s) for time_s, value in points if value is not None}
+            missing: dict[int, Point] = {}
+            for time_s, value in past:
+                place = int(time_s // step_s)
+                if value is None or place in known:
+                    continue
+                before = missing.get(place)
+                if before is None or not self.peak or value > (before[1] or 0.0):
+                    missing[place] = (time_s, value)
+            if missing:
+                merged = sorted([*points, *missing.values()], key=itemgetter(0))
+                points.clear()
+                points.extend(merged)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -290,6 +309,7 @@ class RunModel:
         """Take in one update."""
         match update:
             case History(samples=samples, events=events):
+                self._fill([sample for sample in samples if sample.time_s <= self._newest_s])
                 for sample in samples:
                     self._add(sample)
                 self.events.extend(events)
@@ -321,9 +341,16 @@ class RunModel:
         if sample.time_s <= self._newest_s:
             return
         self._newest_s = sample.time_s
+        # The last figures of a head that is cut off are shown as such, and are none of this moment.
+        cut_off = isinstance(sample, Snapshot) and bool(sample.nodes) and sample.nodes[0].silent_s is not None
         for name, read in SERIES.items():
-            self.series[name].add(sample.time_s, read(sample))
+            self.series[name].add(sample.time_s, None if cut_off else read(sample))
         self.gpu_series.add(sample.time_s, sample.gpus)
+
+    def _fill(self, samples: Sequence[Sample]) -> None:
+        """Take in figures of the time in which a group's head was cut off; charts of single GPUs keep their gap."""
+        for name, read in SERIES.items() if samples else ():
+            self.series[name].fill([(sample.time_s, read(sample)) for sample in samples])
 
     def choose(self, event: EventRecord) -> None:
         """Point out this event in the charts, in the nearest range that holds it."""

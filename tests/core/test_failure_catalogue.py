@@ -133,6 +133,11 @@ ROWS: tuple[Row, ...] = (
      "timeout: WorkNCCL(SeqNum=1)", "nccl-watchdog", {"env.NCCL_DEBUG": "INFO"}),
     ("D36", "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3690, remote process exited",
      "nccl-error", {"env.NCCL_DEBUG": "INFO"}),
+    ("D36", "RuntimeError: [/__w/pytorch/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error "
+     "[10.77.26.2]:64670: Connection reset by peer. This is typically caused by a remote worker having crashed.",
+     "rank-lost", None),
+    ("D36", "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3690, remote process exited or "
+     "there was a network error, NCCL version 2.27.3", "rank-lost", None),
     ("D36", "node:71:105 [2] transport/net_ib.cc:94 NCCL WARN NET/IB : mlx5_0:1 Got async event : port error",
      "nccl-error", {"env.NCCL_DEBUG": "INFO"}),
     ("D37", "torch.AcceleratorError: CUDA error: an illegal memory access was encountered", "illegal-access",

@@ -14,7 +14,7 @@ from console.core.group import Goal, Group, Life
 from console.core.lifecycle_events import Now
 from console.core.models import Diagnosis, Phase, ServerState, ServerStatus
 from console.core.profile import RestartPolicy
-from console.core.retry import NODE_LOST, RESTARTS_MAX
+from console.core.retry import LINK_LOST, NODE_LOST, RESTARTS_MAX
 
 HOSTS = ("a", "b", "c")
 LOADING = ServerStatus(state=ServerState.LOADING, started_s=1.0, pid=7, phase=Phase.WEIGHTS)
@@ -23,6 +23,7 @@ STOPPED = ServerStatus(state=ServerState.STOPPED, started_s=1.0, over=True)
 CRASHED = ServerStatus(state=ServerState.CRASHED, started_s=1.0, exit_code=-9, reason="was killed", over=True)
 LOST = replace(CRASHED, exit_code=0, diagnosis=NODE_LOST, reason="node 1 has gone")
 OOM = Diagnosis(title="Out of memory", cause="cuda-oom", remedy="less")
+RESET = replace(CRASHED, exit_code=0, diagnosis=Diagnosis(title="Another rank has gone", cause="rank-lost"))
 
 
 @dataclass
@@ -99,6 +100,8 @@ def test_one_death_ends_all_without_a_drain() -> None:
         (LOST, CRASHED, 1),
         (replace(CRASHED, exit_code=1), replace(CRASHED, exit_code=1, diagnosis=OOM), 1),
         (replace(CRASHED, exit_code=1), LOST, 0),
+        (RESET, replace(CRASHED, exit_code=0, diagnosis=OOM), 1),
+        (RESET, CRASHED, 1),
     ],
 )
 def test_who_is_blamed(first: ServerStatus, second: ServerStatus, blamed: int) -> None:
@@ -106,6 +109,53 @@ def test_who_is_blamed(first: ServerStatus, second: ServerStatus, blamed: int) -
     world.serve()
     world.feed(g.Seen(0, replace(first, over=False)), g.Seen(1, second), g.Seen(0, first))
     assert (world.group.over, world.group.culprit) == (True, blamed)
+
+
+@pytest.mark.parametrize("first", [LOST, RESET])
+def test_who_only_misses_another_gives_it_time_for_its_own_words(first: ServerStatus) -> None:
+    world = World()
+    world.serve()
+    assert world.feed(g.Seen(0, first)) == []
+    world.now_s += g.OWN_WORDS_S - 1
+    assert world.feed(g.Tick()) == []
+    world.now_s += 1
+    assert world.feed(g.Tick()) == [g.StopNode(1, 0.0)]
+
+
+SILENT = replace(LOST, reason="node 0 (a): it has not answered for 15 s")
+
+
+@pytest.mark.parametrize(
+    ("ends", "apart"),
+    [
+        ((SILENT, SILENT), (0, 1)),
+        ((SILENT, CRASHED), ()),
+        ((SILENT, STOPPED), ()),
+        ((SILENT, LOST), ()),
+        ((LOST, LOST), ()),
+    ],
+)
+def test_machines_that_hear_nothing_of_each_other_blame_what_is_between_them(
+    ends: tuple[ServerStatus, ServerStatus], apart: tuple[int, ...]
+) -> None:
+    world = World()
+    world.serve()
+    # The coordinator asks the other to end only where nobody tells why.
+    world.feed(g.Seen(0, ends[0]))
+    world.now_s += g.OWN_WORDS_S
+    world.feed(g.Tick(), g.Seen(1, ends[1]))
+    assert (world.group.over, g.parted(world.group)) == (True, apart)
+    assert ("node 0 (a) and node 1 (b) do not reach each other" in world.group.reason) is bool(apart)
+    found = g.why_ended(world.group)
+    assert (found is LINK_LOST) is bool(apart)
+
+
+def test_of_three_the_one_that_saw_an_end_is_none_of_those_that_are_parted() -> None:
+    world = World(hosts=HOSTS)
+    world.feed(g.Tick(), g.Started(0, "r0"), g.Seen(0, LOADING), g.Started(1, "r1"), g.Started(2, "r2"))
+    world.feed(g.Seen(1, LOADING), g.Seen(2, LOADING), g.Seen(0, READY))
+    world.feed(g.Seen(0, SILENT), g.Seen(1, LOST), g.Seen(2, SILENT))
+    assert (world.group.over, g.parted(world.group)) == (True, (0, 2))
 
 
 def test_the_policy_starts_all_again_and_gives_up() -> None:
@@ -129,6 +179,16 @@ def test_a_configuration_that_cannot_work_is_not_tried_again() -> None:
     world.feed(g.StartFailed(1, "no engine", "install one"), g.Seen(0, STOPPED))
     assert (world.group.over, world.group.state) == (True, ServerState.FAILED)
     assert "node 1 (b): no engine" in world.group.reason
+
+
+def test_a_machine_that_was_killed_for_a_stop_of_the_head_is_not_why() -> None:
+    world = World()
+    world.serve()
+    stopping = replace(STOPPED, state=ServerState.STOPPING, over=False)
+    assert world.feed(g.Seen(0, stopping)) == [g.Announce(1, ending=True)]
+    world.feed(g.Seen(1, replace(STOPPED, exit_code=-9)), g.Seen(0, STOPPED))
+    assert (world.group.over, world.group.culprit) == (True, 0)
+    assert world.group.reason == "node 0 (a) was stopped there"
 
 
 def test_a_stop_on_one_machine_stops_the_group() -> None:

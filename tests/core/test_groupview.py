@@ -37,7 +37,9 @@ from console.core.models import (
     Snapshot,
     SourceStatus,
 )
+from console.core.peers import SILENT
 from console.core.profile import RestartPolicy
+from console.core.retry import NODE_LOST
 
 NOW_S = 1_000_000.0
 STRIDE = gpu_stride(2)
@@ -150,6 +152,20 @@ def test_a_failure_names_its_machine_and_a_planned_restart_its_time() -> None:
     assert found.status.diagnosis is not None
     assert (found.status.diagnosis.title, found.status.diagnosis.line) == ("b: Out of memory", None)
     assert (found.status.restart, found.status.deadline_s, found.status.exit_code) == (2, NOW_S + 8, 1)
+
+
+def test_what_lies_between_two_machines_is_told_with_both_names() -> None:
+    deaf = ServerStatus(state=ServerState.CRASHED, diagnosis=NODE_LOST, reason=f"node 1 (b): {SILENT}", over=True)
+    of = group(
+        view("a", status=deaf, broke=1, life=Life.OVER),
+        view("b", status=deaf, broke=2, life=Life.OVER),
+        goal=Goal.DONE,
+        state=ServerState.CRASHED,
+        culprit=0,
+    )
+    found = seen(of, heard("a", status=deaf), heard("b", status=deaf)).status.diagnosis
+    assert found is not None
+    assert (found.title, found.cause) == ("a and b do not reach each other", "link-lost")
 
 
 def test_hints_of_the_engine_are_the_heads_and_those_of_a_machine_are_named() -> None:

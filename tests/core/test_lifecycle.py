@@ -14,7 +14,7 @@ from console.core import lifecycle
 from console.core.lifecycle import Effect, Machine, Now, Timing
 from console.core.models import OVER_STATES, Diagnosis, Phase, ServerState
 from console.core.profile import RestartPolicy
-from console.core.retry import RESTARTS_MAX
+from console.core.retry import NODE_LOST, RESTARTS_MAX
 
 
 @dataclass
@@ -107,7 +107,16 @@ def test_without_another_machine_it_ends_at_once_and_says_so() -> None:
     d.feed(lifecycle.Gone())
     assert (d.state, d.machine.over) == (ServerState.CRASHED, True)
     assert d.machine.status.reason == "node 1 (b) has gone"
-    assert d.machine.status.diagnosis is not None
+    assert d.machine.status.diagnosis == NODE_LOST
+
+
+def test_where_its_own_log_has_a_cause_the_other_has_gone_because_of_it() -> None:
+    own = Diagnosis(title="A process of the server ended unexpectedly", cause="engine-exited")
+    d = Driver().serve()
+    d.feed(lifecycle.PeerLost("node 0 (a) has gone", own))
+    d.feed(lifecycle.Exited(0))
+    d.feed(lifecycle.Gone())
+    assert d.machine.status.diagnosis == own
 
 
 def test_a_machine_that_is_told_of_its_readiness_is_never_late() -> None:
@@ -115,6 +124,13 @@ def test_a_machine_that_is_told_of_its_readiness_is_never_late() -> None:
     assert d.later(1_000.0) == ()
     d.feed(lifecycle.HealthOk())
     assert d.state is ServerState.READY
+
+
+def test_a_machine_behind_a_head_is_not_waited_for_as_long_as_one_with_requests() -> None:
+    for told_ready, killed in ((True, True), (False, False)):
+        d = Driver(Timing(stop_timeout_s=30.0, told_ready=told_ready)).serve()
+        d.feed(lifecycle.StopRequested(0.0))
+        assert (Effect.KILL_GROUP in d.later(lifecycle.HANG_KILL_S)) is killed
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, -9])

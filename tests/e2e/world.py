@@ -222,19 +222,27 @@ class Headless:
 
 @contextlib.contextmanager
 def load(
-    url: str, clients: int, *, prompt_words: int = 20, max_tokens: int = 100, same: bool = False, rest_s: float = 0.0
+    url: str,
+    clients: int,
+    *,
+    prompt_words: int = 20,
+    max_tokens: int = 100,
+    same: bool = False,
+    rest_s: float = 0.0,
+    first: Callable[[], None] = lambda: None,
 ) -> Iterator[list[int | str]]:
     """Keep `clients` chat requests in flight. Yields the list that collects HTTP status codes, and errors in words.
 
     With `same`, all ask the very same. With `rest_s`, they all ask for `BUSY_S` and then rest for so long; not after
     each answer, since one that is over within a second falls between two scrapes, and vLLM's workers spin for a second
-    more.
+    more. Each client's thread calls `first` before anything else.
     """
     stop = threading.Event()
     statuses: list[int | str] = []
     began = time.monotonic()
 
     def client(number: int) -> None:
+        first()
         # A connection per request: uvicorn closes idle ones after 5 s, on a starved machine just as one is used again.
         limits = httpx.Limits(max_keepalive_connections=0)
         with httpx.Client(base_url=url, timeout=120.0, trust_env=False, limits=limits) as http:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from tests.faults.case import FaultCase, FaultResult
 
-__all__ = ["BEGIN", "END", "ROW", "Row", "heading", "line", "put_into"]
+__all__ = ["BEGIN", "END", "GROUP_ROW", "ROW", "Row", "group_heading", "group_line", "heading", "line", "put_into"]
 
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 SEEN_CHARS = 100
+GROUP_SEEN_CHARS = 200
 COLUMNS = ("fault", "what was seen", "detected", "recovered", "requests lost", "processes left")
+GROUP_COLUMNS = ("fault", "what the console said", "said after", "nothing left after", "serves again after")
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,36 @@ class Row:
 
 ROW = "fault"
 """Property of a test under which its row goes into the summary at the end of a run."""
+GROUP_ROW = "group fault"
+"""The same for a fault of a group of machines (docs/nodes.md)."""
 
 
 def heading() -> str:
     """The two lines above the rows."""
-    return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+    return _heading(COLUMNS)
+
+
+def group_heading() -> str:
+    """The two lines above the rows of a group's faults."""
+    return _heading(GROUP_COLUMNS)
+
+
+def _heading(columns: Sequence[str]) -> str:
+    return f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
+
+
+def group_line(title: str, said: str, said_s: float | None, gone_s: float | None, again_s: float | None) -> str:
+    """One row of a fault of a group; seconds since it, `None` where that was not to be.
+
+    Args:
+        title: what was done.
+        said: what the console said first.
+        said_s: until it was said.
+        gone_s: until no process of vLLM was left on any machine.
+        again_s: until the next attempt was ready, by the policy and without waiting longer than it does at first.
+    """
+    times = ("–" if each is None else f"{each:.1f} s" for each in (said_s, gone_s, again_s))
+    return f"| {title} | {_short(said, GROUP_SEEN_CHARS)} | {' | '.join(times)} |"
 
 
 def line(row: Row) -> str:
@@ -69,7 +96,7 @@ def put_into(path: Path, rows: Sequence[Row], note: str) -> None:
     )
 
 
-def _short(text: str) -> str:
+def _short(text: str, limit: int = SEEN_CHARS) -> str:
     """One line that no cell breaks at. Process ids differ from run to run and say nothing."""
     plain = re.sub(r"\s*\(pids? [\d, ]+\)", "", " ".join(text.split())).replace("|", "/")
-    return plain if len(plain) <= SEEN_CHARS else plain[: SEEN_CHARS - 1] + "…"
+    return plain if len(plain) <= limit else plain[: limit - 1] + "…"

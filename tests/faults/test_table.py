@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.case import FaultResult
 from tests.faults.cases import CASES
-from tests.faults.table import BEGIN, END, Row, line, put_into
+from tests.faults.table import BEGIN, END, Row, group_heading, group_line, line, put_into
 
 CASE = next(case for case in CASES if case.expect == "serves")
 RESULT = FaultResult(seen="state: a | b (pid 12)", detect_s=0.26, recover_s=1.0, requests_lost=0, processes_left=0)
@@ -21,6 +21,12 @@ def test_every_fault_has_an_id_of_its_own() -> None:
 def test_a_row_has_its_figures_and_no_stray_column() -> None:
     cells = [cell.strip() for cell in line(Row(CASE, RESULT)).strip("|").split("|")]
     assert cells == [CASE.title, "state: a / b", "0.3 s", "1.0 s", "0", "0"]
+
+
+def test_a_row_of_a_group_has_as_many_columns_as_its_heading() -> None:
+    row = group_line("a cut", "node 1 | is why", 0.26, None, 40.0)
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["a cut", "node 1 / is why", "0.3 s", "–", "40.0 s"]
+    assert all(each.count("|") == row.count("|") for each in group_heading().splitlines())
 
 
 def test_a_case_that_failed_says_why() -> None:

@@ -32,6 +32,8 @@ class Watcher:
         self.snapshot: Snapshot | None = None
         self.events: list[str] = []
         self.samples = 0
+        self.later: list[float] = []
+        """Times of the samples that came after the first."""
         self.lost = ""
         self.lines: list[str] = []
         self.reader = session.log()
@@ -41,7 +43,8 @@ class Watcher:
         async for update in self.session.updates(300.0):
             match update:
                 case History(samples=samples, events=events):
-                    self.samples = len(samples)
+                    self.later += [sample.time_s for sample in samples if self.samples]
+                    self.samples = self.samples or len(samples)
                     self.events += [event.text for event in events]
                 case Pushed(snapshot=snapshot):
                     self.snapshot = snapshot
@@ -103,6 +106,15 @@ async def follow(groups: Groups, session: Any, watcher: Watcher) -> None:  # noq
     assert cast("Snapshot", watcher.snapshot).nodes[0].silent_s is None
     groups.member.restore()
     await watcher.wait("it to be back", lambda snapshot: snapshot.nodes[1].silent_s is None)
+    assert groups.head.sshd is not None
+    groups.head.sshd.stop()
+    await watcher.wait("the head to be cut off", lambda snapshot: snapshot.nodes[0].silent_s is not None)
+    off_s = cast("Snapshot", watcher.snapshot).time_s
+    await watcher.wait("two seconds of that", lambda snapshot: snapshot.time_s > off_s + 2.0)
+    on_s = cast("Snapshot", watcher.snapshot).time_s
+    groups.head.sshd.start()
+    await watcher.wait("the head to be back", lambda snapshot: snapshot.nodes[0].silent_s is None)
+    await watcher.wait("its figures", lambda _: any(off_s <= time_s <= on_s for time_s in watcher.later))
     await session.restart(0.0)
     await watcher.wait("its second start", lambda _: groups.record()["group"]["attempt"] == 2)
     await watcher.wait("all to be ready again", lambda snapshot: snapshot.status.state is ServerState.READY)

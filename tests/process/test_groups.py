@@ -264,17 +264,6 @@ def test_nodes_end_by_themselves_where_nobody_holds_them_together(groups: Groups
     assert (groups.group()["culprit"], groups.group()["state"]) == (killed, "crashed")
 
 
-def test_a_cut_link_ends_both_ends_and_the_policy_starts_them_again(groups: Groups) -> None:
-    headless = ready(groups, "--set", "supervise.restart=on-failure")
-    groups.member.cut(groups.head.address)
-    wait_for("both servers to have ended", lambda: headless.of("restart"), LIMIT_S)
-    assert "has not answered for 15 s" in headless.said
-    groups.member.restore()
-    wait_ready(headless, attempt=2)
-    headless.interrupt()
-    over(groups, headless)
-
-
 def test_a_group_goes_on_without_its_operator(groups: Groups) -> None:
     headless = ready(groups)
     servers = [groups.server(machine) for machine in groups.machines.all]

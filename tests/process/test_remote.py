@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from tests.sshd import need_sshd
 
 pytestmark = pytest.mark.timeout(300)
 WAIT_S = 90.0
+UNNOTICED_S = 10.0
+"""A line that falls silent is not given up earlier."""
 
 
 @pytest.fixture
@@ -235,6 +238,7 @@ async def test_a_killed_connection_and_a_second_console(world: RemoteWorld) -> N
         away = len(watcher.of(Away))
         world.sshd.freeze()
         await watcher.until("silence is noticed", lambda: len(watcher.of(Away)) > away)
+        assert time.time() - watcher.of(Away)[away].since_s > UNNOTICED_S, "it counts from the last word"
         await watcher.until("it is back again", lambda: len([t for t in watcher.events if "out of reach" in t]) == 2)
         assert not watcher.of(Lost)
         await watcher.end()

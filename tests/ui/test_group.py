@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 from rich.cells import cell_len
 
-from console.core.models import GpuReading, Phase, PhaseTime, ServerState
+from console.core.models import GpuReading, Phase, PhaseTime, Sample, ServerState, Snapshot
+from console.protocol import History
 from console.tui.log_lines import machine_first
-from tests.fakes.backend import history, loading
+from tests.fakes.backend import HOST, NOW_S, history, loading
 from tests.fakes.group import HOSTS, attached_group, group_snapshot, loading_nodes, node
 from tests.ui.screen_text import grid, running, text, wait_for, wait_text
 
@@ -53,6 +55,26 @@ async def test_a_machine_that_is_cut_off_says_so_and_for_how_long(size: tuple[in
         await wait_text(pilot, "GPU node-a/0", "1 of 16")
         session.push(group_snapshot(node(0), node(1)))
         await wait_for(pilot, lambda: "cut off" not in text(pilot.app).lower(), "it is heard again")
+
+
+async def test_a_head_that_is_cut_off_has_a_gap_in_its_charts_until_its_past_is_told() -> None:
+    def at(second: int, **changes: Any) -> Snapshot:
+        return group_snapshot(node(0, **changes), node(1), time_s=NOW_S + second)
+
+    backend, session = attached_group(history(), at(1))
+    async with running(backend) as pilot:
+        await wait_text(pilot, "READY")
+        model = pilot.app.screen.model  # type: ignore[attr-defined]
+        session.push(at(2, **CUT))
+        session.push(at(3, **CUT))
+        session.push(at(4))
+        await wait_for(pilot, lambda: model.now == NOW_S + 4, "the newest")
+        cpu = model.series["cpu"]
+        assert [value is None for _, value in list(cpu.points(model.zoom))[-4:]] == [False, True, True, False]
+        past = tuple(Sample(time_s=NOW_S + second, state=ServerState.READY, host=HOST) for second in (2, 3))
+        session.push(History(samples=past))
+        await wait_for(pilot, lambda: (NOW_S + 2, HOST.cpu_percent) in cpu.points(model.zoom), "the gap is filled")
+        assert cpu.points(model.zoom)[-1][0] == NOW_S + 4
 
 
 async def test_arrows_go_through_the_gpus_of_all_machines() -> None:

@@ -86,6 +86,19 @@ def test_unknown_stays_unknown_in_every_range() -> None:
         assert columns[0] is None
 
 
+def test_what_was_missed_fills_the_gap_and_nothing_else() -> None:
+    output, kv = Track(), Track(peak=True)
+    for track in (output, kv):
+        for second in range(300):
+            track.add(float(second), None if 100 <= second < 200 else 10.0)
+        track.fill([(float(second) + 0.5, 90.0 if second == 150 else 30.0) for second in range(50, 250)])
+        assert track.columns(FIVE, 299.0, 30)[2:28] == [10.0] * 8 + track.columns(FIVE, 299.0, 30)[10:20] + [10.0] * 8
+        assert [time_s for time_s, _ in track.points(FIVE)] == sorted(time_s for time_s, _ in track.points(FIVE))
+        assert track.latest == 10.0
+    assert output.columns(FIVE, 299.0, 30)[12] == 30.0
+    assert 90.0 in kv.columns(HOUR, 299.0, 720), "the peak of a step"
+
+
 def test_memory_of_a_track_is_bounded() -> None:
     noise = random.Random(1)
     track = Track(peak=True)

@@ -61,6 +61,8 @@ class RemoteSession:
         self._told: deque[bytes] = deque(maxlen=EVENTS_KNOWN_MAX)
         self._away: Away | None = None
         self._away_s = 0.0
+        self._heard_s = time.time()
+        """When it last told anything, by the clock here: a line that falls silent is noticed only later."""
         self._copying = asyncio.create_task(self._copy(mirror)) if mirror is not None else None
 
     @classmethod
@@ -110,6 +112,7 @@ class RemoteSession:
                 if isinstance(update, Lost):
                     lost = update
                     break
+                self._heard_s = time.time()
                 if (news := self._news(update)) is not None:
                     yield news
                 if owed is not None:
@@ -215,7 +218,7 @@ class RemoteSession:
     async def _again(self, reason: str) -> AsyncGenerator[Update, None]:
         """Attach again, however long that takes; ends with `Lost` where the run is over."""
         remedy, attempt = "", 0
-        self._away_s = time.time()
+        self._away_s = self._heard_s
         while True:
             attempt += 1
             self._away = Away(attempt=attempt, reason=reason, remedy=remedy, since_s=self._away_s)

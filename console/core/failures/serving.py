@@ -247,17 +247,30 @@ SERVING: Final[tuple[Failure, ...]] = (
         example="RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)",
     ),
     Failure(
-        id="nccl-error",
-        needles=("NCCL error", "ncclRemoteError", "ncclUnhandled", "NET/IB"),
+        id="rank-lost",
+        needles=("by peer", "remote process exit"),
         pattern=re.compile(
-            r"NCCL error|ncclRemoteError|ncclUnhandled\w+Error|NET/IB ?:? .*(?:error|fail|Got completion)"
+            r"gloo/transport/\S+\].* Connection (?:reset|closed) by peer"
+            r"|remote process exited or there was a network error|a remote process exiting prematurely"
         ),
+        stage=Stage.RUN,
+        title="Another rank has gone",
+        why="Its connection broke in the middle of their common work.",
+        remedy="Look at the logs of the other workers and machines: one of them ended first, and says why. Where none "
+        "does, look at the network between them.",
+        example="RuntimeError: [/__w/pytorch/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error "
+        "[10.0.0.2]:64670: Connection reset by peer. This is typically caused by a remote worker having crashed.",
+    ),
+    Failure(
+        id="nccl-error",
+        needles=("NCCL error", "ncclUnhandled", "NET/IB"),
+        pattern=re.compile(r"NCCL error|ncclUnhandled\w+Error|NET/IB ?:? .*(?:error|fail|Got completion)"),
         stage=Stage.RUN,
         title="Communication between the GPUs failed",
         remedy="Start again with NCCL_DEBUG=INFO in [env]; check links (`nvidia-smi nvlink -s`, `ibstat`) and Xid "
         "lines in `dmesg -T`.",
         change=set_to("env.NCCL_DEBUG", "INFO"),
-        example="torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3690, remote process exited",
+        example="torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3690, internal error",
     ),
     Failure(
         id="symmetric-memory",
