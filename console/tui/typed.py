@@ -29,6 +29,8 @@ WAIT_S = 0.3
 QUIET_S = 0.025
 """A key that comes so long after the one before is handed on at once, if no message waits: less than a key repeats in,
 and a burst comes within it. Asking costs paint: every message of ours lets a widget show what is half done."""
+SETTLED_S = 0.1
+"""After so long whatever waits is not of the last key: in a storm of log lines some message always does."""
 LOOK_S = 0.005
 """Between two looks at work that is awaited: a widget that is taken away tells nobody."""
 OPENING = frozenset({"flow", "open-fleet", "edit"})
@@ -87,10 +89,10 @@ class Typed:
 
     def _is_quiet(self) -> bool:
         """Whether what was handed on last has been handled, as far as can be told without asking."""
-        if self._task is not None or time.monotonic() - self._handed_s < QUIET_S:
+        since_s = time.monotonic() - self._handed_s
+        if self._task is not None or since_s < QUIET_S or any(map(self._comes, self._app.workers)):
             return False
-        empty = all(pump.message_queue_size == 0 for pump in self._path())
-        return empty and not any(map(self._comes, self._app.workers))
+        return since_s > SETTLED_S or all(pump.message_queue_size == 0 for pump in self._path())
 
     def _path(self) -> Sequence[MessagePump]:
         """What a key passes: the widget with the focus, and what it stands in; nothing while there is no screen."""
