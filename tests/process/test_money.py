@@ -83,6 +83,8 @@ def test_an_idle_server_is_warned_of_and_stopped_and_no_policy_restarts_it(world
 def test_a_request_resets_the_deadline_and_keep_postpones_it(world: FakeWorld) -> None:
     headless = ready(world, PRICE, "supervise.idle_warn_s=10", "supervise.idle_stop_s=600")
     wait_for("the warning", lambda: money(world).get("idle_warned"), 30.0)
+    # It comes with the next look, which `keep` may be ahead of.
+    wait_for("the hint", lambda: any(line["hint"]["id"] == "idle-spend" for line in headless.of("hint")), 20.0)
     kept = world.json("keep")
     assert kept["money"]["idle_counted_s"] < 3
     assert kept["money"]["idle_s"] >= 10
