@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["DashboardScreen"]
 
 LOG_PERIOD_S = 0.35
+PAGE_S, PAGES_MAX, BETWEEN_PAGES_S = 0.001, 8, 0.01
+"""Of one look at the log: a page of 64 KiB a time, some milliseconds of work, and the rest at the next look."""
 LAYOUT_WAIT_S = 0.02
 """After so long a pane that was just shown is looked at again: has it its size?"""
 MISSING_SHOWN_S = 10.0
@@ -65,6 +67,7 @@ class DashboardScreen(Screen[None]):
         self._idling = False
         self._owed_run = False
         self._owed_log = False
+        self._grew = False
 
     def compose(self) -> ComposeResult:
         yield Header(id="header")
@@ -129,8 +132,15 @@ class DashboardScreen(Screen[None]):
         """Panels choose their height by that of the screen."""
         self.call_after_refresh(self.refresh_run)
 
-    def _pump(self) -> None:
-        if self.model.log.pump(self.model.snapshot.log_bytes if self.model.snapshot else 0):
+    def _pump(self, pages: int = 1) -> None:
+        """Take in the log page by page: a key waits for one of them, not for all that came since the last look."""
+        log, snapshot = self.model.log, self.model.snapshot
+        self._grew |= log.pump(snapshot.log_bytes if snapshot else 0, PAGE_S)
+        if log.behind and pages < PAGES_MAX:
+            self.set_timer(BETWEEN_PAGES_S, partial(self._pump, pages + 1))
+            return
+        if self._grew:
+            self._grew = False
             self.post_message(LogGrew())
         self._show_owed()
 
