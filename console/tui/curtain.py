@@ -18,14 +18,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-__all__ = ["hand_over", "lines", "raised"]
+__all__ = ["EMPTY", "hand_over", "lines", "raised"]
 
 RUNS_READ = 8
 """Newest launches that are looked at."""
 RECORD_BYTES_MAX = 262_144
 COLUMNS_MIN, ROWS_MIN = 60, 20
 """Below that the console itself has only a sentence to say."""
-OPEN, CLOSE = "\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J", "\x1b[?1049l\x1b[?25h"
+EMPTY = "\x1b[0m\x1b[2J\x1b[999;1H"
+"""Nothing on it, and the cursor at its last row. A terminal that was resized meanwhile may show rows of the alternate
+screen above what stood there before (tmux 3.3a does, for any that lie above the cursor)."""
+OPEN, CLOSE = "\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J", f"{EMPTY}\x1b[?1049l\x1b[?25h"
 """Alternate screen, without a cursor and cleared; and back."""
 
 

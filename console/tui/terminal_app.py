@@ -12,16 +12,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from textual import constants
 from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
 from textual.events import AppFocus, CursorPosition, Event, Key, Paste
 
 from console.tui.changed import Changed, Shown
+from console.tui.curtain import EMPTY
 from console.tui.line_pace import LEAVE_S, QUESTION, Pace
 from console.tui.typed import Typed, apart
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from textual.driver import Driver
     from textual.screen import Screen
 
 __all__ = ["GONE_CODE", "TerminalApp", "terminal_gone"]
@@ -50,6 +53,17 @@ def terminal_gone(stream: TextIO | None) -> bool:
         return True
 
 
+def leaving_nothing(driver: type[Driver]) -> type[Driver]:
+    """This driver, emptying the screen before it goes back to what stood there before."""
+
+    class Leaving(driver):  # type: ignore[valid-type, misc]
+        def stop_application_mode(self) -> None:
+            self.write(EMPTY)
+            super().stop_application_mode()
+
+    return Leaving
+
+
 class TerminalApp(App[int]):
     """An app that is a good guest of its terminal."""
 
@@ -60,6 +74,11 @@ class TerminalApp(App[int]):
         self._leave: Callable[[], None] | None = None
         self._typed_s = time.monotonic()
         self._typed = Typed(self, super().on_event)
+
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's own, but that it leaves nothing behind."""
+        found = super().get_driver_class()
+        return found if constants.DRIVER else leaving_nothing(found)  # the one named there is a browser's
 
     def mind_terminal(self) -> None:
         """From now on signals, and the end of the terminal, end the app."""

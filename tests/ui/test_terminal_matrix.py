@@ -131,6 +131,19 @@ def test_a_storm_of_sizes_in_a_storm_of_lines(console: Open) -> None:
     assert program(terminal).is_running()
 
 
+@pytest.mark.parametrize("size", [(160, 50), (70, 22)])
+def test_after_another_size_nothing_is_left_of_it(console: Open, size: tuple[int, int]) -> None:
+    terminal = console("serve")
+    terminal.see("READY", WAIT_S)
+    terminal.resize(*size)
+    terminal.until("it is painted anew", lambda: len(terminal.text.rstrip().splitlines()) == size[1])
+    terminal.keys("q")
+    terminal.see("Leave the console?")
+    terminal.keys("Enter")
+    assert terminal.see("exit=0").split() == ["exit=0"]
+    assert terminal.state() == CLEAN
+
+
 def test_no_colour(console: Open) -> None:
     terminal = console("serve", NO_COLOR="1")
     screen = terminal.see("● READY", WAIT_S)
