@@ -269,11 +269,12 @@ def warm(world: World, server: Run, clients: int, row: dict[str, Any]) -> None:
     """So many requests in flight, until it answers and compiles no more, so that what is measured is serving."""
     tokens, prompt = (TOKENS_CPU, PROMPT_CPU) if world.cpu else (TOKENS, PROMPT)
     before, began = server.log().count(COMPILES), time.monotonic()
+    until_s = began + world.left(WARM_S)
     rates: list[float] = []
     row["output_tokens_per_s"] = rates
     with world.load(server, clients, tokens=tokens, prompt=prompt):
         compiled = before
-        while time.monotonic() - began < min(WARM_S, world.left(WARM_S)):
+        while time.monotonic() < until_s:
             rates.append(round(output_rate(server.url, WARM_STEP_S), 1))
             last, compiled = compiled, server.log().count(COMPILES)
             if compiled == last and min(rates[-2:]) > 0.0 and len(rates) > 1:
