@@ -17,7 +17,7 @@ __all__ = ["KernelTracker", "LogFigures"]
 
 _SERVES: Final = ("Kernel JIT monitor activated", "Application startup complete")
 """From here on a compilation is one that requests may wait for."""
-_WARNED: Final = re.compile(r"(?P<by>[\w ]+?) JIT compilation during inference: (?P<kernel>[\w.]+?)\.?(?:\s|$)")
+_WARNED: Final = re.compile(r"JIT compilation during inference: (?P<kernel>[\w.]+?)\.?(?:\s|$)")
 _TILELANG: Final = re.compile(r"TileLang (?P<what>begins|completes) to compile kernel `(?P<kernel>\w+)`")
 _MARK: Final = "ompil"
 """In each sentence about a compilation: a cheap look at lines that come by the thousand."""

@@ -57,10 +57,10 @@ class LogWatch:
     @property
     def figures(self) -> LogFigures:
         """What the log says of the server as it runs."""
-        kernels = self._kernels
+        facts, kernels = self.facts, self._kernels
         return LogFigures(
-            kv_tokens=self.facts.kv_cache_tokens,
-            step_tokens=self.facts.step_tokens,
+            kv_tokens=facts.kv_cache_tokens,
+            step_tokens=facts.step_tokens,
             kernels_compiled=kernels.total,
             kernel_compiling=kernels.compiling or None,
         )

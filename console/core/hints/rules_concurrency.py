@@ -77,8 +77,7 @@ def queue_at_cap(window: Window) -> Window | None:
     Without the tokens it might be a hung engine.
     """
     busy = window.busy
-    produced = window.growth(lambda point: point.engine.generation_tokens_total if point.engine else None)
-    if busy is None or produced == 0 or busy.share_at_cap() < AT_CAP_SHARE:
+    if busy is None or window.output_tokens == 0 or busy.share_at_cap() < AT_CAP_SHARE:
         return None
     waiting = busy.mean(lambda point: point.waiting)
     return busy if waiting is not None and waiting >= WAITING_MIN else None
@@ -178,7 +177,7 @@ def judge_load(window: Window, setting: Setting, held_s: float) -> Finding | Non
         return None
     if running < 0.5 or waiting >= 0.5 or window.share_at_cap() > BELOW_CAP_SHARE:
         return None
-    if window.growth(lambda point: point.engine.generation_tokens_total if point.engine else None) == 0:
+    if window.output_tokens == 0:
         return None  # requests run and nothing comes out: it hangs, or compiles
     return Finding(
         evidence=(utilization_words(window, setting), queue_words(window)),

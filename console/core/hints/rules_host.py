@@ -35,7 +35,7 @@ def judge_idle(window: Window, setting: Setting, held_s: float) -> Finding | Non
     )
     if not price or busiest is None or busiest > 0:
         return None
-    produced = window.growth(lambda point: point.engine.generation_tokens_total if point.engine else None)
+    produced = window.output_tokens
     finished = window.growth(lambda point: point.engine.requests_finished_total if point.engine else None)
     if produced or finished:
         return None

@@ -220,6 +220,11 @@ class Window:
         """The newest answer of vLLM."""
         return self.latest(lambda point: point.engine)
 
+    @cached_property
+    def output_tokens(self) -> float | None:
+        """Tokens that came out over the window; `None` where that is not known."""
+        return self.growth(lambda point: point.engine.generation_tokens_total if point.engine else None)
+
     @property
     def host(self) -> HostReading:
         """The newest reading of the host."""
