@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from console.core.hints import HintEngine, explain_rules
+from console.core.hints.table import NODE_RULES, RULES
 from console.core.models import EngineReading, Hint, HintState, HostReading, Sample
 from console.core.overrides import apply_changes
 from console.core.profile import Profile
@@ -17,6 +18,7 @@ from tests.core.hint_examples import EXAMPLES, Example
 from tests.core.hint_series import firing, profile, steady
 
 TOPICS = {doc.id: doc.topic for doc in explain_rules()}
+SILENCES = {rule.id: rule.silences for rule in (*RULES, *NODE_RULES)}
 CLEARS = {doc.id: doc.clear_s for doc in explain_rules()}
 RUN = {"engine_version": "0.30.0", "max_model_len": 131_072}
 
@@ -103,7 +105,9 @@ def test_hints_neither_contradict_nor_flap_and_can_be_applied(mixture: list[tupl
         said = [(hint.id, hint.state, hint.change) for hint in hints]
         now = check(hints, of) if said != previous else firing(hints)
         previous = said
-        claimed = {TOPICS[name] for name in now}
+        silenced = {topic for name in now for topic in SILENCES[name]}
+        assert not silenced & {TOPICS[name] for name in now}
+        claimed = {TOPICS[name] for name in now} | silenced
         keys = {change.key for hint in now.values() for change in hint.change}
         for name in set(since) - set(now):
             begun, own = since[name]
